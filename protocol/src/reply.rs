@@ -1,0 +1,56 @@
+//! Replies to RPCs.
+
+use crate::{GatewayMac, LabelMac};
+use serde::{Deserialize, Serialize};
+
+/// How one RPC ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyOutcome {
+    /// The gateway carried the command out.
+    Ack,
+    /// The gateway refused; `error` says why.
+    Nack,
+    /// No gateway that can be reached hears the label.
+    NoRoute,
+    /// Another RPC to the label is under way.
+    Busy,
+    /// A newer version was started on the label.
+    Superseded,
+    /// The RPC had no time left when it was to be sent.
+    Expired,
+}
+
+/// What the asker of an RPC hears, at the reply queue that it named, under its correlation ID.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The label.
+    #[serde(rename = "deviceMac")]
+    pub label: LabelMac,
+    /// How the RPC ended.
+    pub outcome: ReplyOutcome,
+    /// Why, where it did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The gateway that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayMac>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_as_the_contract_says() {
+        let reply = Reply {
+            label: "001a2b3c4d5e".parse().unwrap(),
+            outcome: ReplyOutcome::NoRoute,
+            error: None,
+            gateway: None,
+        };
+        let json = serde_json::to_string(&reply).unwrap();
+        assert_eq!(json, r#"{"deviceMac":"001a2b3c4d5e","outcome":"no_route"}"#);
+        assert_eq!(serde_json::from_str::<Reply>(&json).unwrap(), reply);
+    }
+}

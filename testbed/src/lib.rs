@@ -1,0 +1,46 @@
+//! Private RabbitMQ, Redis, Mosquitto and MongoDB, and the roles as real processes, for tests, benches
+//! and trials on one machine.
+//!
+//! - [`RabbitMq`], [`Redis`], [`Mosquitto`], [`MongoDb`]: one real server each, on a free port of
+//!   127.0.0.1 and in a folder of its own. [`Server`] is what they share: stop, kill, pause, start again.
+//! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
+//! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together.
+//! - [`install::ensure_installed`]: installs the servers on a machine that hasn't got them.
+//!
+//! RabbitMQ takes seconds to start, so a test run shares one: `testbed exec -- cargo nextest run` starts
+//! it (and MongoDB), and each [`Servers`] takes a fresh virtual host and a fresh database there.
+//!
+//! # Invariants
+//!
+//! - Whatever is started is ended when its value is dropped, also by a panic: by pid, and reaped.
+//! - Children stay in the process group of whoever started them, so killing the group takes all along.
+//! - Every wait is bounded, and its error shows the end of the log of what it waited for.
+
+pub mod install;
+mod management;
+mod mongodb;
+mod mosquitto;
+mod port;
+mod process;
+mod proxy;
+mod rabbitmq;
+mod redis;
+pub mod role;
+mod server;
+mod servers;
+mod shared;
+mod stack;
+
+pub use management::Management;
+pub use mongodb::{MongoDb, MongoDbOptions};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use port::free_port;
+pub use process::Process;
+pub use proxy::{Mode, Proxy};
+pub use rabbitmq::{RabbitMq, RabbitMqOptions};
+pub use redis::{Redis, RedisOptions};
+pub use role::Role;
+pub use server::Server;
+pub use servers::{Servers, ServersConfig};
+pub use shared::SharedServers;
+pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, Stack, StackConfig, TASK_WORKER};

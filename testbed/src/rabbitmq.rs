@@ -1,0 +1,176 @@
+//! A private RabbitMQ.
+
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::server::{Launch, Ready, wait_for_port};
+use crate::{Management, Server, free_port, install};
+
+const EPMD_PATIENCE: Duration = Duration::from_secs(20);
+const EPMD_ATTEMPTS: usize = 5;
+
+/// How a [`RabbitMq`] differs from the usual one.
+#[derive(Debug, Clone, Default)]
+pub struct RabbitMqOptions {
+    /// Further lines of `rabbitmq.conf`; the last of a kind wins.
+    pub extra_config: Vec<String>,
+}
+
+/// A RabbitMQ on 127.0.0.1, user and password `guest`, with the management plugin but without its
+/// statistics; durable queues survive a stop and a kill.
+pub struct RabbitMq {
+    server: Server,
+    management: Management,
+    // A node can't do without Erlang's port mapper, and starts one that outlives it if there is none.
+    // So we start one before it, in the foreground, and end it by its pid like all else.
+    _epmd: Epmd,
+}
+
+struct Epmd {
+    _process: Process,
+    _folder: TempDir,
+    port: u16,
+}
+
+impl RabbitMq {
+    /// Starts RabbitMQ and waits until it serves AMQP and its management API (some seconds).
+    pub async fn start(options: RabbitMqOptions) -> Result<Self> {
+        let script = install::rabbitmq_server()?;
+        let epmd = Epmd::start().await?;
+        let server = Server::start("rabbitmq", |port, folder| {
+            let management = free_port()?;
+            write_config(folder, port, management, &options)?;
+            Ok(Launch {
+                name: "rabbitmq",
+                program: script.clone(),
+                args: Vec::new(),
+                env: environment(folder, epmd.port, port)?,
+                ready: Ready::Http { port: management, path: "/api/overview" },
+                patience: Duration::from_secs(120),
+                grace: Duration::from_secs(60),
+            })
+        })
+        .await?;
+        let management = server.http_port().context("finding the management port")?;
+        let management = Management::new(&format!("http://127.0.0.1:{management}"))?;
+        Ok(Self { server, management, _epmd: epmd })
+    }
+
+    /// `amqp://guest:guest@127.0.0.1:PORT`: the default virtual host.
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.server.port())
+    }
+
+    /// The management API.
+    pub fn management(&self) -> &Management {
+        &self.management
+    }
+
+    /// Makes a virtual host, and returns its URL `amqp://guest:guest@127.0.0.1:PORT/<name>`.
+    pub async fn create_vhost(&self, name: &str) -> Result<String> {
+        self.management.create_vhost(name).await?;
+        Ok(format!("{}/{name}", self.url()))
+    }
+
+    /// The messages in a queue, ready and unacknowledged.
+    pub async fn queue_depth(&self, vhost: &str, queue: &str) -> Result<u64> {
+        self.management.queue_depth(vhost, queue).await
+    }
+}
+
+impl Epmd {
+    async fn start() -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::try_start().await {
+                Err(_) if attempt < EPMD_ATTEMPTS => attempt += 1,
+                outcome => return outcome.context("starting epmd"),
+            }
+        }
+    }
+
+    async fn try_start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("esl-testbed-epmd-").tempdir()?;
+        let port = free_port()?;
+        let mut command = Command::new("epmd");
+        command.args(["-port", &port.to_string(), "-address", "127.0.0.1"]);
+        let mut process = Process::spawn("epmd", command, &folder.path().join("log"))?;
+        wait_for_port(&mut process, "epmd", port, Instant::now() + EPMD_PATIENCE).await?;
+        Ok(Self { _process: process, _folder: folder, port })
+    }
+}
+
+fn write_config(folder: &Path, port: u16, management: u16, options: &RabbitMqOptions) -> Result<()> {
+    // Statistics cost CPU per message and per connection, and depths of queues are all we ask for.
+    let config = format!(
+        "listeners.tcp.1 = 127.0.0.1:{port}\n\
+         management.tcp.ip = 127.0.0.1\n\
+         management.tcp.port = {management}\n\
+         management.disable_stats = true\n\
+         management.enable_queue_totals = true\n\
+         management_agent.disable_metrics_collector = true\n\
+         collect_statistics_interval = 60000\n\
+         disk_free_limit.absolute = 50MB\n\
+         vm_memory_high_watermark.absolute = 1GB\n\
+         log.file = false\n\
+         log.console = true\n\
+         log.console.level = warning\n\
+         {}\n",
+        options.extra_config.join("\n"),
+    );
+    std::fs::write(folder.join("rabbitmq.conf"), config).context("writing rabbitmq.conf")?;
+    std::fs::write(folder.join("enabled_plugins"), "[rabbitmq_management].\n").context("writing enabled_plugins")
+}
+
+fn environment(folder: &Path, epmd: u16, port: u16) -> Result<Vec<(&'static str, String)>> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    Ok(vec![
+        ("HOME", path("")), // for the Erlang cookie
+        ("LANG", "C.UTF-8".to_owned()),
+        ("ERL_EPMD_PORT", epmd.to_string()),
+        ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
+        ("RABBITMQ_NODENAME", format!("esl-{port}@localhost")),
+        ("RABBITMQ_DIST_PORT", free_port()?.to_string()),
+        ("RABBITMQ_CONF_ENV_FILE", path("none")),
+        ("RABBITMQ_CONFIG_FILE", path("rabbitmq")),
+        ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced")),
+        ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
+        ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+        ("RABBITMQ_MNESIA_DIR", path("mnesia/node")),
+        ("RABBITMQ_FEATURE_FLAGS_FILE", path("mnesia/feature_flags")),
+        ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
+        ("RABBITMQ_SCHEMA_DIR", path("schema")),
+        ("RABBITMQ_PID_FILE", path("pid")),
+        ("RABBITMQ_LOG_BASE", path("")),
+        ("RABBITMQ_LOGS", "-".to_owned()),
+        // With "input allowed" the script becomes the Erlang machine instead of waiting for it, so our
+        // child's pid is the node's. `-noinput` takes the input away again.
+        ("RABBITMQ_ALLOW_INPUT", "1".to_owned()),
+        ("RABBITMQ_SERVER_START_ARGS", "-noinput +B i".to_owned()),
+        (
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+            "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +SDio 2 +sbwt none +sbwtdcpu none +sbwtdio none"
+                .to_owned(),
+        ),
+    ])
+}
+
+impl Deref for RabbitMq {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl DerefMut for RabbitMq {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+}

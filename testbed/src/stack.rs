@@ -1,0 +1,207 @@
+//! Servers and roles together: a whole backbone with emulated gateways on one machine.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::process::describe;
+use crate::{Role, Servers, ServersConfig};
+
+/// The binary that takes tasks and asks labels.
+pub const TASK_WORKER: &str = "task-worker";
+/// The binary that takes RPCs to gateways.
+pub const FWD_ROUTER: &str = "fwd-router";
+/// The binary that takes gateways' answers back to who asked.
+pub const BCK_ROUTER: &str = "bck-router";
+/// The binary that stands in for gateways and labels.
+pub const GATEWAY_EMULATOR: &str = "gateway-emulator";
+
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+/// What a [`Stack`] consists of. Two of each role by default.
+#[derive(Debug, Clone)]
+pub struct StackConfig {
+    /// The servers.
+    pub servers: ServersConfig,
+    /// How many task-workers.
+    pub workers: usize,
+    /// How many fwd-routers.
+    pub fwd_routers: usize,
+    /// How many bck-routers.
+    pub bck_routers: usize,
+    /// How many gateways the emulator plays.
+    pub gateways: usize,
+    /// How many labels the emulator plays.
+    pub labels: usize,
+    /// The seed of the emulator's randomness.
+    pub seed: u64,
+    /// Further arguments of the emulator.
+    pub emulator_args: Vec<String>,
+    /// `RUST_LOG` of all roles.
+    pub rust_log: String,
+    /// Where logs go; a folder that is removed with the stack if `None`.
+    pub log_dir: Option<PathBuf>,
+    /// More environment: role, name, value. See [`Self::with_env`].
+    pub env: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Default for StackConfig {
+    fn default() -> Self {
+        Self {
+            servers: ServersConfig::default(),
+            workers: 2,
+            fwd_routers: 2,
+            bck_routers: 2,
+            gateways: 4,
+            labels: 100,
+            seed: 1,
+            emulator_args: Vec::new(),
+            rust_log: "info".to_owned(),
+            log_dir: None,
+            env: Vec::new(),
+        }
+    }
+}
+
+impl StackConfig {
+    /// Gives every process of one role one more environment variable.
+    pub fn with_env(mut self, role: &'static str, name: &'static str, value: impl Into<String>) -> Self {
+        self.env.push((role, name, value.into()));
+        self
+    }
+}
+
+/// A running backbone. All of it ends when this is dropped; [`Self::stop`] ends it in order.
+pub struct Stack {
+    // Dropped in this order: roles before the servers that they use, logs last.
+    /// The emulator.
+    pub emulator: Role,
+    /// The task-workers.
+    pub workers: Vec<Role>,
+    /// The fwd-routers.
+    pub fwd_routers: Vec<Role>,
+    /// The bck-routers.
+    pub bck_routers: Vec<Role>,
+    /// The servers.
+    pub servers: Servers,
+    config: StackConfig,
+    logs: LogDir,
+}
+
+enum LogDir {
+    Kept(PathBuf),
+    Removed(TempDir),
+}
+
+impl Stack {
+    /// Starts the servers, then all roles, and waits until every role is ready.
+    pub async fn start(config: StackConfig) -> Result<Self> {
+        let servers = Servers::start(&config.servers).await?;
+        Self::on(servers, config).await
+    }
+
+    /// Starts all roles on servers that run (perhaps with proxies between), and waits until all are ready.
+    pub async fn on(servers: Servers, config: StackConfig) -> Result<Self> {
+        let logs = LogDir::new(config.log_dir.as_deref())?;
+        let start = |role| start_role(role, &servers, &config, logs.path());
+        let several = |role, count| (0..count).map(|_| start(role)).collect::<Result<Vec<_>>>();
+        let mut stack = Self {
+            emulator: start(GATEWAY_EMULATOR)?,
+            workers: several(TASK_WORKER, config.workers)?,
+            fwd_routers: several(FWD_ROUTER, config.fwd_routers)?,
+            bck_routers: several(BCK_ROUTER, config.bck_routers)?,
+            servers,
+            config,
+            logs,
+        };
+        for role in stack.roles_mut() {
+            role.wait_ready(READY_LIMIT).await?;
+        }
+        Ok(stack)
+    }
+
+    /// Starts one more process of a role, with the same settings as the others, and doesn't wait for it.
+    /// Push it to its list to have it stopped with the stack.
+    pub fn start_role(&self, role: &'static str) -> Result<Role> {
+        start_role(role, &self.servers, &self.config, self.logs.path())
+    }
+
+    /// All roles' processes, the emulator's included.
+    pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut Role> {
+        self.workers.iter_mut().chain(&mut self.fwd_routers).chain(&mut self.bck_routers).chain([&mut self.emulator])
+    }
+
+    /// A role that has ended, and how.
+    pub fn ended_role(&mut self) -> Option<(&Role, ExitStatus)> {
+        self.roles_mut().find_map(|role| role.exit_status().map(|status| (&*role, status)))
+    }
+
+    /// Where the logs of all roles are.
+    pub fn log_dir(&self) -> &Path {
+        self.logs.path()
+    }
+
+    /// The sum of a metric over several processes of a role; see [`Role::metric`].
+    pub async fn sum_metric(roles: &[Role], sample: &str) -> Result<f64> {
+        let mut sum = 0.0;
+        for role in roles {
+            sum += role.metric(sample).await?;
+        }
+        Ok(sum)
+    }
+
+    /// Asks all roles that run to end, waits for them, and gives back what the servers share. Fails if a
+    /// role had to be killed or ended otherwise than with exit code 0.
+    pub async fn stop(mut self) -> Result<()> {
+        let mut running: Vec<_> = self.roles_mut().collect();
+        running.retain_mut(|role| role.is_running());
+        for role in &mut running {
+            role.terminate()?;
+        }
+        for role in running {
+            let status = role.stop().await?;
+            if !status.success() {
+                bail!("{} ended with {}; its log ends:\n{}", role.name(), describe(status), role.log_tail());
+            }
+        }
+        self.servers.release().await
+    }
+}
+
+impl LogDir {
+    fn new(wanted: Option<&Path>) -> Result<Self> {
+        if let Some(folder) = wanted {
+            return Ok(Self::Kept(folder.to_owned()));
+        }
+        let folder = tempfile::Builder::new().prefix("esl-testbed-logs-").tempdir();
+        Ok(Self::Removed(folder.context("making a folder for logs")?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(folder) => folder,
+            Self::Removed(folder) => folder.path(),
+        }
+    }
+}
+
+fn start_role(role: &str, servers: &Servers, config: &StackConfig, logs: &Path) -> Result<Role> {
+    let mut args = Vec::new();
+    if role == GATEWAY_EMULATOR {
+        let counts = [
+            ("--gateways", config.gateways.to_string()),
+            ("--labels", config.labels.to_string()),
+            ("--seed", config.seed.to_string()),
+        ];
+        args.extend(counts.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        args.extend(config.emulator_args.iter().cloned());
+    }
+    let mut env = servers.env();
+    env.push(("RUST_LOG", config.rust_log.clone()));
+    let more = config.env.iter().filter(|(of, ..)| *of == role);
+    env.extend(more.map(|(_, name, value)| (*name, value.clone())));
+    Role::start(role, &args, &env, logs)
+}
