@@ -1,1 +1,15 @@
-fn main() {}
+//! The back router as a process.
+
+use backbone::service;
+use bck_router::Config;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match service::parse::<Config>() {
+        Ok(config) => {
+            let args = config.service.clone();
+            service::main("bck-router", &args, |service| bck_router::run(config, service))
+        }
+        Err(code) => code,
+    }
+}

@@ -1,1 +1,15 @@
-fn main() {}
+//! The forward router as a process.
+
+use backbone::service;
+use fwd_router::Config;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match service::parse::<Config>() {
+        Ok(config) => {
+            let args = config.service.clone();
+            service::main("fwd-router", &args, |service| fwd_router::run(config, service))
+        }
+        Err(code) => code,
+    }
+}

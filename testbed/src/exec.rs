@@ -1,6 +1,5 @@
 //! `testbed exec -- CMD ARGS...`
 
-use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use testbed::install::ensure_installed;
 use testbed::{MongoDb, MongoDbOptions, RabbitMq, RabbitMqOptions, SharedServers};
 use tokio::process::{Child, Command};
 
-use crate::signals::Signals;
+use crate::signals::{Signals, reaches_children};
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -65,8 +64,8 @@ async fn wait(mut child: Child, signals: &mut Signals) -> Result<ExitStatus> {
         status = child.wait() => return status.context("waiting for the command"),
         signal = signals.next() => signal,
     };
-    // Ctrl-C on a terminal has already reached the command, and many take a second one as "now!".
-    if signal != Signal::SIGINT || !std::io::stdin().is_terminal() {
+    // Many commands take a second signal as "at once!".
+    if !reaches_children(signal) {
         forward(&child, signal)?;
     }
     if let Ok(status) = tokio::time::timeout(GRACE, child.wait()).await {

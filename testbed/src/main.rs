@@ -8,6 +8,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
+use testbed::install::ensure_installed;
 
 /// Private RabbitMQ, Redis, Mosquitto and MongoDB, and the roles as real processes, on this machine.
 #[derive(Parser)]
@@ -24,11 +25,15 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    match Command::parse() {
-        Command::Install => testbed::install::ensure_installed().await.map(|()| ExitCode::SUCCESS),
+async fn main() -> ExitCode {
+    let outcome = match Command::parse() {
+        Command::Install => ensure_installed().await.map(|()| ExitCode::SUCCESS),
         Command::Exec(exec) => exec.run().await,
         Command::Up(up) => up.run().await,
         Command::Demo(demo) => demo.run().await,
-    }
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("testbed: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,7 +1,6 @@
 //! A child process: its log, its signals, and its certain end.
 
 use std::fs::OpenOptions;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -82,7 +81,8 @@ impl Process {
         }
     }
 
-    /// Asks the process to end (SIGTERM), and doesn't wait for it.
+    /// Asks the process to end (SIGTERM), and doesn't wait for it. Ask once: to many processes a second
+    /// signal means "at once, in whatever state".
     pub fn terminate(&mut self) -> Result<()> {
         self.signal(Signal::SIGTERM)?;
         self.signal(Signal::SIGCONT) // a paused process would never see the first
@@ -91,11 +91,17 @@ impl Process {
     /// Asks the process to end and waits; after `grace` kills it and fails, with the end of its log.
     pub async fn stop(&mut self, grace: Duration) -> Result<ExitStatus> {
         self.terminate()?;
+        self.wait_or_kill(grace).await
+    }
+
+    /// Waits for a process that was asked to end; after `grace` kills it and fails, with the end of its log.
+    pub async fn wait_or_kill(&mut self, grace: Duration) -> Result<ExitStatus> {
         match self.wait(grace).await {
             Ok(status) => Ok(status),
             Err(late) => {
                 self.kill()?;
-                Err(late.context(format!("stopping {}, killed; its log ends:\n{}", self.name, self.log_tail())))
+                let tail = self.log_tail();
+                Err(late.context(format!("stopping {}, killed; its log ends:\n{tail}", self.name)))
             }
         }
     }
@@ -131,14 +137,5 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Nothing can be done about an error here, and an ended process is no error.
         let _ = self.kill();
-    }
-}
-
-/// "exit code 1" or "signal 9", for messages.
-pub(crate) fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "unknown status".to_owned(),
     }
 }

@@ -1,11 +1,12 @@
 //! A TCP proxy between a client and a server that can delay, swallow or cut what passes.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -83,39 +84,40 @@ async fn accept(listener: TcpListener, server: SocketAddr, mode: watch::Receiver
     }
 }
 
-async fn serve(client: TcpStream, server: SocketAddr, mut mode: watch::Receiver<Mode>) {
-    // Zero linger: whatever ends this connection early is seen as a reset at both ends.
-    let _ = client.set_zero_linger();
-    let _ = client.set_nodelay(true);
+async fn serve(client: TcpStream, server: SocketAddr, mode: watch::Receiver<Mode>) {
+    let mut client = Connection::new(client);
     let mut cut = mode.clone();
-    let forward = async {
-        if !passable(&mut mode).await {
-            return;
-        }
-        let Ok(server) = TcpStream::connect(server).await else { return };
-        let _ = server.set_zero_linger();
-        let _ = server.set_nodelay(true);
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
-        tokio::join!(pump(from_client, to_server, mode.clone()), pump(from_server, to_client, mode.clone()),);
-    };
     tokio::select! {
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
-        () = forward => {}
+        _ = forward(&mut client, server, mode) => {}
     }
 }
 
+/// Forwards both directions until both have ended. After an error both connections are to be reset.
+async fn forward(client: &mut Connection, server: SocketAddr, mut mode: watch::Receiver<Mode>) -> io::Result<()> {
+    passable(&mut mode).await?;
+    let mut server = Connection::new(TcpStream::connect(server).await?);
+    // Borrowed halves: an owned one, dropped, would end its direction in order before the reset.
+    let (from_client, to_client) = client.stream.split();
+    let (from_server, to_server) = server.stream.split();
+    tokio::try_join!(pump(from_client, to_server, mode.clone()), pump(from_server, to_client, mode),)?;
+    client.ended_in_order = true;
+    server.ended_in_order = true;
+    Ok(())
+}
+
 /// Forwards one direction until its end, and then ends it on the other side as well.
-async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: watch::Receiver<Mode>) {
+async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: watch::Receiver<Mode>) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_UNDER_WAY);
     let mut read_mode = mode.clone();
     let read = async move {
         let mut buffer = vec![0; CHUNK_BYTES];
-        while passable(&mut read_mode).await {
-            let Ok(length @ 1..) = from.read(&mut buffer).await else { break };
+        loop {
+            passable(&mut read_mode).await?;
+            let length = from.read(&mut buffer).await?;
             let due = Instant::now() + delay(*read_mode.borrow());
-            if sender.send((due, buffer[..length].to_vec())).await.is_err() {
-                break;
+            if length == 0 || sender.send((due, buffer[..length].to_vec())).await.is_err() {
+                return Ok(());
             }
         }
     };
@@ -123,18 +125,41 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mode: watch::Rece
     let write = async move {
         while let Some((due, chunk)) = receiver.recv().await {
             tokio::time::sleep_until(due).await;
-            if !passable(&mut write_mode).await || to.write_all(&chunk).await.is_err() {
-                return;
-            }
+            passable(&mut write_mode).await?;
+            to.write_all(&chunk).await?;
         }
-        let _ = to.shutdown().await;
+        to.shutdown().await
     };
-    tokio::join!(read, write);
+    tokio::try_join!(read, write)?;
+    Ok(())
 }
 
-/// Waits while the mode is a black hole. `false`: the proxy is gone.
-async fn passable(mode: &mut watch::Receiver<Mode>) -> bool {
-    mode.wait_for(|mode| *mode != Mode::BlackHole).await.is_ok()
+/// A connection that is reset when dropped, unless it has ended in order.
+struct Connection {
+    stream: TcpStream,
+    ended_in_order: bool,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        // Without it a proxy would add 40 ms to small messages. An error only costs that.
+        let _ = stream.set_nodelay(true);
+        Self { stream, ended_in_order: false }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.ended_in_order {
+            let _ = self.stream.set_zero_linger(); // fails only if there is no connection any more
+        }
+    }
+}
+
+/// Waits while the mode is a black hole. Fails if the proxy is gone.
+async fn passable(mode: &mut watch::Receiver<Mode>) -> io::Result<()> {
+    let passed = mode.wait_for(|mode| *mode != Mode::BlackHole).await;
+    passed.map(drop).map_err(io::Error::other)
 }
 
 fn delay(mode: Mode) -> Duration {

@@ -112,7 +112,8 @@ impl Role {
         answer.and_then(reqwest::Response::error_for_status).with_context(|| format!("asking {} for {path}", self.name))
     }
 
-    /// Asks the role to end (SIGTERM), and doesn't wait.
+    /// Asks the role to end (SIGTERM), and doesn't wait: see [`Self::wait`]. Ask once: a second signal
+    /// means "at once".
     pub fn terminate(&mut self) -> Result<()> {
         self.process.terminate()
     }
@@ -120,6 +121,11 @@ impl Role {
     /// Asks the role to end (SIGTERM) and waits for it; kills it and fails if it takes too long.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         self.process.stop(GRACE).await
+    }
+
+    /// Waits for a role that was asked to end; kills it and fails if it takes too long.
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        self.process.wait_or_kill(GRACE).await
     }
 
     /// Kills the role (SIGKILL): it is gone when this returns.
@@ -196,6 +202,7 @@ fn split_labels(sample: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 mod tests {
     use super::*;
 

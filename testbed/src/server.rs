@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::free_port;
-use crate::process::{Process, describe};
+use crate::process::Process;
 
 const POLL: Duration = Duration::from_millis(20);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -184,8 +184,7 @@ async fn wait_for_answer(process: &mut Process, name: &str, url: &str, end: Inst
 /// Fails if `process` has ended or the time is over; the error ends in the log's last lines.
 pub(crate) fn check_progress(process: &mut Process, name: &str, end: Instant) -> Result<()> {
     if let Some(status) = process.exit_status() {
-        let how = describe(status);
-        bail!("{name} ended with {how} before it was ready; its log ends:\n{}", process.log_tail());
+        bail!("{name} ended with {status} before it was ready; its log ends:\n{}", process.log_tail());
     }
     if Instant::now() >= end {
         bail!("{name} was not ready in time; its log ends:\n{}", process.log_tail());

@@ -83,11 +83,6 @@ impl Servers {
         &self.name
     }
 
-    /// The messages in a queue of this test's virtual host, ready and unacknowledged.
-    pub async fn queue_depth(&self, queue: &str) -> Result<u64> {
-        self.management.queue_depth(&self.name, queue).await
-    }
-
     /// What a role needs to know, as environment variables.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         vec![

@@ -1,5 +1,7 @@
 //! The signals that ask us to end.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
@@ -23,4 +25,9 @@ impl Signals {
             _ = self.terminate.recv() => Signal::SIGTERM,
         }
     }
+}
+
+/// Whether a signal has reached our children already: Ctrl-C goes to all processes on the terminal.
+pub(crate) fn reaches_children(signal: Signal) -> bool {
+    signal == Signal::SIGINT && std::io::stdin().is_terminal()
 }

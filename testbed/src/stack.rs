@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::process::describe;
 use crate::{Role, Servers, ServersConfig};
 
 /// The binary that takes tasks and asks labels.
@@ -162,9 +161,9 @@ impl Stack {
             role.terminate()?;
         }
         for role in running {
-            let status = role.stop().await?;
+            let status = role.wait().await?;
             if !status.success() {
-                bail!("{} ended with {}; its log ends:\n{}", role.name(), describe(status), role.log_tail());
+                bail!("{} ended with {}; its log ends:\n{}", role.name(), status, role.log_tail());
             }
         }
         self.servers.release().await

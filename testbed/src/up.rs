@@ -9,8 +9,9 @@ use clap::Args;
 use testbed::install::ensure_installed;
 use testbed::{Servers, ServersConfig, Stack, StackConfig};
 
-use crate::signals::Signals;
+use crate::signals::{Signals, reaches_children};
 
+const CTRL_C_GRACE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(300);
 
 /// Runs private servers and all roles in the foreground until Ctrl-C.
@@ -63,7 +64,14 @@ impl Up {
         }
         tokio::select! {
             biased; // Ctrl-C reaches the roles too: don't take their end for a failure
-            _ = signals.next() => stop(stack).await.map(|()| ExitCode::SUCCESS),
+            signal = signals.next() => {
+                if reaches_children(signal) {
+                    let_end(&mut stack).await;
+                } else {
+                    stop(stack).await?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             failure = role_ended(&mut stack) => Err(failure),
         }
     }
@@ -110,6 +118,16 @@ pub(crate) async fn stop(stack: Stack) -> Result<()> {
     stack.stop().await?;
     println!("stopped");
     Ok(())
+}
+
+/// Waits for roles that end by themselves, while the servers do the same: that can't go in order, and
+/// what takes too long is killed when the stack is dropped.
+async fn let_end(stack: &mut Stack) {
+    println!("stopping");
+    let end = Instant::now() + CTRL_C_GRACE;
+    while Instant::now() < end && stack.roles_mut().any(|role| role.is_running()) {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Returns once a role has ended though nobody asked it to.

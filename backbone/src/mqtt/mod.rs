@@ -1,1 +1,13 @@
-//! x
+//! Commands to gateways, their answers and their reports over MQTT 5.
+//!
+//! A router has one [`Client`] for each broker that `MQTT_URL` names: brokers need not know each other, and each
+//! gateway is on any one of them. A client reconnects by itself, always with a clean session, and subscribes again
+//! each time; what a lost connection had in hand is made up for by the RPC's retry.
+
+mod client;
+mod connection;
+pub mod gateway;
+mod url;
+
+pub use client::{Client, ClientError, ClientOptions, Incoming, Publication, PublishError, Subscription};
+pub use url::{BrokerName, MqttUrl, MqttUrls};

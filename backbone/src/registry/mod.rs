@@ -1,1 +1,22 @@
-//! x
+//! Routes to labels and RPCs in flight, in Redis.
+//!
+//! Redis is a cache here: losing all of it costs latency, never an update. Everything about one label lies under two
+//! keys of one hash slot, and each step of an RPC is one script and one round trip:
+//!
+//! - [`Registry::start`] checks the fence, takes the label's lease and picks its gateway;
+//! - [`Registry::finish`] matches a gateway's answer to the RPC that it belongs to, and takes that;
+//! - [`Registry::abort`] gives the lease back when the command certainly reached no gateway.
+
+mod connection;
+mod directory;
+mod error;
+mod gateways;
+mod routes;
+mod rpc;
+
+pub use connection::{RedisUrl, Registry};
+pub use directory::GatewayDirectory;
+pub use error::RegistryError;
+pub use gateways::GatewayState;
+pub use routes::RouteEntry;
+pub use rpc::{Finish, Finished, RpcPolicy, Start, Started};

@@ -16,5 +16,6 @@ pub use backoff::Backoff;
 pub use clock::now;
 pub use config::{ServiceArgs, parse, parse_duration};
 pub use lifecycle::{Service, main};
+pub(crate) use secret_url::url_type;
 pub use secret_url::{SecretUrl, UrlError};
 pub use session::{Ended, run_sessions};

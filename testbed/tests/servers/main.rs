@@ -1,5 +1,8 @@
 //! Real servers: they start, survive what they should, and leave nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod isolation;
 mod leftovers;
 mod mongodb;
 mod mosquitto;

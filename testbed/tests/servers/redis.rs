@@ -71,6 +71,6 @@ async fn a_server_that_cannot_start_says_why() {
     let options = RedisOptions { extra_args: vec!["--no-such-option".to_owned(), "x".to_owned()] };
     let Err(error) = Redis::start(options).await else { panic!("it started") };
     let text = format!("{error:#}");
-    assert!(text.contains("redis ended with exit code 1"), "{text}");
+    assert!(text.contains("redis ended with exit status: 1"), "{text}");
     assert!(text.contains("no-such-option"), "{text}");
 }

@@ -1,0 +1,84 @@
+//! A task begins with labels: what is desired is recorded, and how they stand is read.
+
+use super::{
+    Mongo,
+    command::Write,
+    document::{ContentDocument, encode, outcome_id},
+};
+use crate::ledger::{LabelRecord, LabelState, LedgerError, Opening, What};
+use crate::service::now;
+use mongodb::bson::{RawDocumentBuf, rawdoc};
+use protocol::{Fields, LabelMac, Timestamp, Version, names::ledger as names};
+use std::{borrow::Cow, collections::HashMap};
+
+const DOING: &str = "recording what labels should show";
+/// Two upserts of a label that is new may meet; the loser finds the label the next time.
+const UPSERT_ATTEMPTS: usize = 5;
+
+impl Mongo {
+    pub(in crate::ledger) async fn open(&self, openings: &[Opening]) -> Result<Vec<LabelState>, LedgerError> {
+        let ids: Vec<String> = openings.iter().map(|opening| outcome_id(&opening.task_id, opening.label)).collect();
+        let standing = async {
+            self.write_openings(openings).await?;
+            let labels: Vec<LabelMac> = openings.iter().map(|opening| opening.label).collect();
+            self.desired_of(&labels).await
+        };
+        // An outcome recorded after it was looked for here is found when this one is settled.
+        let (labels, recorded) = futures::try_join!(standing, self.outcomes_by_id(&ids))?;
+        let states = openings.iter().zip(&ids).map(|(opening, id)| {
+            let LabelRecord { store, sku: _, desired, shown } = labels.get(&opening.label).cloned().unwrap_or_default();
+            LabelState { store, desired, shown, recorded: recorded.get(id).cloned() }
+        });
+        Ok(states.collect())
+    }
+
+    async fn write_openings(&self, openings: &[Opening]) -> Result<(), LedgerError> {
+        let mut updates = updates(openings, now())?;
+        for _ in 0..UPSERT_ATTEMPTS {
+            let written = self.write(DOING, Write::Update, names::LABELS, &updates).await?;
+            if written.duplicates.is_empty() {
+                return Ok(());
+            }
+            updates = written.duplicates.into_iter().map(|at| updates[at].clone()).collect();
+        }
+        Err(LedgerError::unavailable(DOING, std::io::Error::other("labels are made and removed again and again")))
+    }
+}
+
+/// One update for each label that is to be forgotten, and one for the newest version of each label.
+fn updates(openings: &[Opening], at: Timestamp) -> Result<Vec<RawDocumentBuf>, LedgerError> {
+    let mut updates = Vec::with_capacity(openings.len());
+    let mut newest: HashMap<LabelMac, (Version, &Opening, &Fields)> = HashMap::with_capacity(openings.len());
+    for opening in openings {
+        match &opening.what {
+            What::Look => {}
+            What::Forget => updates.push(forget(opening.label)),
+            What::Desire { version, fields } => {
+                let candidate = (*version, opening, &**fields);
+                let kept = newest.entry(opening.label).or_insert(candidate);
+                if kept.0 < *version {
+                    *kept = candidate;
+                }
+            }
+        }
+    }
+    for (version, opening, fields) in newest.into_values() {
+        updates.push(desire(opening, version, fields, at)?);
+    }
+    Ok(updates)
+}
+
+fn forget(label: LabelMac) -> RawDocumentBuf {
+    rawdoc! { "q": { "_id": label.to_string() }, "u": { "$unset": { "shown": "" } } }
+}
+
+fn desire(opening: &Opening, version: Version, fields: &Fields, at: Timestamp) -> Result<RawDocumentBuf, LedgerError> {
+    let task_id = opening.task_id.clone();
+    let content = ContentDocument { version, fields: Cow::Borrowed(fields), at, task_id, gateway: None };
+    let newer = rawdoc! { "$gt": [version.get() as i64, { "$ifNull": ["$desired.version", -1_i64] }] };
+    let set = rawdoc! { "$set": {
+        "desired": { "$cond": [newer, { "$literal": encode(DOING, &content)? }, "$desired"] },
+        "store": { "$ifNull": ["$store", { "$literal": opening.store.as_str() }] },
+    } };
+    Ok(rawdoc! { "q": { "_id": opening.label.to_string() }, "u": [set], "upsert": true })
+}

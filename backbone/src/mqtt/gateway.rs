@@ -1,0 +1,195 @@
+//! A gateway's side of MQTT: what gateways do with a broker, for those that are emulated.
+//!
+//! One connection at a time, in a persistent session, to one of several brokers; when it is lost, to the next of
+//! them. Answers that the broker has not acknowledged are sent again on the next connection, as gateways do; so they
+//! may arrive twice.
+
+mod connection;
+mod link;
+mod session;
+
+use super::MqttUrl;
+use protocol::GatewayMac;
+use std::{
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+
+/// Answers that wait for their turn, or for a connection.
+const ANSWER_QUEUE: usize = 4096;
+/// Reports that wait; they are sent only when no answer waits.
+const REPORT_QUEUE: usize = 16;
+
+/// Which MQTT a gateway speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MqttVersion {
+    /// MQTT 3.1.1, which has no properties: no correlation data, no expiry that the receiver sees.
+    V311,
+    /// MQTT 5.
+    V5,
+}
+
+/// How a gateway uses its brokers.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// The gateway.
+    pub mac: GatewayMac,
+    /// The brokers that it may connect to; at least one.
+    pub brokers: Vec<MqttUrl>,
+    /// Which of them comes first; counted round.
+    pub first_broker: usize,
+    /// Which MQTT it speaks.
+    pub version: MqttVersion,
+}
+
+/// A command as it came. Its body is not looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GatewayCommand {
+    /// The body.
+    pub payload: Vec<u8>,
+    /// MQTT 5 correlation data.
+    pub correlation: Option<Vec<u8>>,
+    /// MQTT 5 response topic.
+    pub response_topic: Option<String>,
+    /// What the broker left of the MQTT 5 message expiry.
+    pub expiry: Option<Duration>,
+    /// The broker had kept it for whoever subscribes: no command should ever be.
+    pub retained: bool,
+}
+
+/// The gateway's own state as the broker sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GatewayStatus {
+    /// Connected, subscribed, and `{"online":true}` published.
+    pub online: bool,
+    /// Which of the brokers it is connected to, or tries next.
+    pub broker: usize,
+    /// How often it was online.
+    pub connections: u64,
+}
+
+/// Too many answers wait already; this one was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{ANSWER_QUEUE} answers wait already")]
+pub struct AnswersFull;
+
+/// What the connection is wanted to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Online,
+    /// Leaves as gateways do that are switched off in order: `{"online":false}`, then DISCONNECT.
+    Offline,
+    /// The connection is cut without a word; the broker publishes the last will.
+    Cut,
+    /// As `Offline`, after what waits, and for good.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Message {
+    topic: String,
+    payload: Vec<u8>,
+    correlation: Option<Vec<u8>>,
+}
+
+/// A gateway's connection, across reconnects and brokers.
+#[derive(Debug)]
+pub struct Gateway {
+    mac: GatewayMac,
+    answers: mpsc::Sender<Message>,
+    reports: mpsc::Sender<Message>,
+    wanted: watch::Sender<Wanted>,
+    status: watch::Receiver<GatewayStatus>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Gateway {
+    /// Begins to connect, in a task of `tracker`, until [`close`](Self::close). Commands arrive in `inbox`, which is to
+    /// be emptied at once: a command that finds it full for 100 ms is dropped and counted.
+    pub fn start(options: GatewayOptions, inbox: mpsc::Sender<GatewayCommand>, tracker: &TaskTracker) -> Self {
+        let (answers, answers_out) = mpsc::channel(ANSWER_QUEUE);
+        let (reports, reports_out) = mpsc::channel(REPORT_QUEUE);
+        let (wanted, wanted_now) = watch::channel(Wanted::Online);
+        let (status_now, status) = watch::channel(GatewayStatus::default());
+        let dropped = Arc::new(AtomicU64::new(0));
+        let gateway = Self { mac: options.mac, answers, reports, wanted, status, dropped: dropped.clone() };
+        let outbox = connection::Outbox::new(answers_out, reports_out, wanted_now);
+        tracker.spawn(connection::run(options, outbox, connection::Inbox { inbox, status: status_now, dropped }));
+        gateway
+    }
+
+    /// Queues an answer for the gateway's own response topic, QoS 1, without waiting. While there is no connection it
+    /// waits for the next one.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub fn answer(&self, payload: Vec<u8>, correlation: Option<Vec<u8>>) -> Result<(), AnswersFull> {
+        self.answer_as(self.mac, payload, correlation)
+    }
+
+    /// As [`answer`](Self::answer), on another gateway's response topic: what no honest gateway does.
+    ///
+    /// # Errors
+    /// When too many wait already.
+    pub fn answer_as(
+        &self,
+        gateway: GatewayMac,
+        payload: Vec<u8>,
+        correlation: Option<Vec<u8>>,
+    ) -> Result<(), AnswersFull> {
+        let topic = protocol::names::mqtt::topic(gateway, protocol::names::mqtt::Channel::Response);
+        let message = Message { topic, payload, correlation };
+        self.answers.try_send(message).map_err(|_| AnswersFull)
+    }
+
+    /// Publishes on the gateway's status topic, QoS 0, after the answers that wait; holds the caller up while too many
+    /// reports wait.
+    pub async fn report(&self, payload: Vec<u8>) {
+        let topic = protocol::names::mqtt::topic(self.mac, protocol::names::mqtt::Channel::Status);
+        // Fails only after `close`, when nobody cares for reports.
+        let _ = self.reports.send(Message { topic, payload, correlation: None }).await;
+    }
+
+    /// Disconnects until [`go_online`](Self::go_online): in order, or by cutting the connection.
+    pub fn go_offline(&self, cut: bool) {
+        self.want(if cut { Wanted::Cut } else { Wanted::Offline });
+    }
+
+    /// Connects again.
+    pub fn go_online(&self) {
+        self.want(Wanted::Online);
+    }
+
+    /// Publishes what waits, disconnects in order, and ends.
+    pub fn close(&self) {
+        self.want(Wanted::Closed);
+    }
+
+    /// Whether it is meant to be online.
+    pub fn is_wanted_online(&self) -> bool {
+        *self.wanted.borrow() == Wanted::Online
+    }
+
+    /// The connection's state, as it changes.
+    pub fn status(&self) -> watch::Receiver<GatewayStatus> {
+        self.status.clone()
+    }
+
+    /// How many commands found the inbox full.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn want(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|now| *now != Wanted::Closed && std::mem::replace(now, wanted) != wanted);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,221 @@
+//! The task that keeps a gateway connected to one of its brokers.
+
+use super::{GatewayCommand, GatewayOptions, GatewayStatus, Message, Wanted, link};
+use crate::{mqtt::MqttUrl, service::Backoff};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use link::{Link, LinkEvent, MAX_UNACKNOWLEDGED, Publisher, Taken};
+use protocol::names::mqtt::{Channel, topic};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+
+/// How long a gateway takes to leave in order before it leaves without.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a command may wait for room in a full inbox.
+const INBOX_PATIENCE: Duration = Duration::from_millis(100);
+
+/// What comes from the broker, and how the connection is.
+pub(super) struct Inbox {
+    pub(super) inbox: mpsc::Sender<GatewayCommand>,
+    pub(super) status: watch::Sender<GatewayStatus>,
+    pub(super) dropped: Arc<AtomicU64>,
+}
+
+/// What goes to the broker, across connections.
+pub(super) struct Outbox {
+    answers: mpsc::Receiver<Message>,
+    reports: mpsc::Receiver<Message>,
+    wanted: watch::Receiver<Wanted>,
+    /// Sent but not acknowledged, in the order in which they were sent.
+    unacknowledged: VecDeque<Message>,
+}
+
+pub(super) async fn run(options: GatewayOptions, mut outbox: Outbox, inbox: Inbox) {
+    let mut backoff = Backoff::for_connections();
+    let mut reported = false;
+    let mut broker = options.first_broker % options.brokers.len().max(1);
+    while outbox.wait_until_wanted().await {
+        let Some(url) = options.brokers.get(broker) else { return };
+        let before = inbox.status.borrow().connections;
+        inbox.status.send_modify(|status| status.broker = broker);
+        let ended = live(&options, url, &mut outbox, &inbox).await;
+        inbox.status.send_modify(|status| status.online = false);
+        if *outbox.wanted.borrow() != Wanted::Online {
+            continue;
+        }
+        if inbox.status.borrow().connections > before {
+            backoff.reset();
+            reported = false;
+        }
+        if !std::mem::replace(&mut reported, true) {
+            tracing::warn!(gateway.mac = %options.mac, mqtt.broker = %url, error = ended, "no connection; trying the next broker");
+        }
+        broker = (broker + 1) % options.brokers.len();
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next_delay()) => {}
+            _ = outbox.wanted.changed() => {}
+        }
+    }
+}
+
+/// One connection, from its first byte to its end: why it ended.
+async fn live(options: &GatewayOptions, url: &MqttUrl, outbox: &mut Outbox, inbox: &Inbox) -> String {
+    let (publisher, link) = match link::open(options, url) {
+        Ok(opened) => opened,
+        Err(error) => return error,
+    };
+    let (subscribed, is_subscribed) = watch::channel(false);
+    // Both run until one ends, neither is ever dropped half way: the event loop is polled all the time, and what is
+    // published waits for it elsewhere.
+    tokio::select! {
+        error = inbox.fill(options, &publisher, link, &subscribed) => error,
+        () = outbox.empty(options, &publisher, is_subscribed, &inbox.status) => "told to".to_owned(),
+    }
+}
+
+impl Inbox {
+    /// Polls the connection until it ends; says why it did.
+    async fn fill(
+        &self,
+        options: &GatewayOptions,
+        publisher: &Publisher,
+        mut link: Link,
+        subscribed: &watch::Sender<bool>,
+    ) -> String {
+        loop {
+            match link.next().await {
+                // Also where the broker knew the session: a subscription more costs less than one that is missing.
+                Ok(LinkEvent::Connected) if publisher.subscribe(options) => {}
+                Ok(LinkEvent::Connected) => return "the subscription can't be queued".to_owned(),
+                Ok(LinkEvent::Subscribed(true)) => drop(subscribed.send(true)),
+                Ok(LinkEvent::Subscribed(false)) => return "the broker refused the subscription".to_owned(),
+                Ok(LinkEvent::Command(command)) => self.take(command).await,
+                Ok(LinkEvent::Other) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
+    async fn take(&self, command: GatewayCommand) {
+        if let Err(mpsc::error::TrySendError::Full(command)) = self.inbox.try_send(command)
+            && self.inbox.send_timeout(command, INBOX_PATIENCE).await.is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(
+        answers: mpsc::Receiver<Message>,
+        reports: mpsc::Receiver<Message>,
+        wanted: watch::Receiver<Wanted>,
+    ) -> Self {
+        Self { answers, reports, wanted, unacknowledged: VecDeque::new() }
+    }
+
+    /// Whether there is ever to be a connection again.
+    async fn wait_until_wanted(&mut self) -> bool {
+        let decided = |wanted: &Wanted| matches!(wanted, Wanted::Online | Wanted::Closed);
+        self.wanted.wait_for(decided).await.is_ok_and(|wanted| *wanted == Wanted::Online)
+    }
+
+    /// Publishes what comes until the connection is wanted no more, and leaves as it is wanted.
+    async fn empty(
+        &mut self,
+        options: &GatewayOptions,
+        publisher: &Publisher,
+        mut subscribed: watch::Receiver<bool>,
+        status: &watch::Sender<GatewayStatus>,
+    ) {
+        tokio::select! {
+            _ = subscribed.wait_for(|subscribed| *subscribed) => {}
+            () = not_online(&mut self.wanted) => return,
+        }
+        let taken = publisher.publish(&presence(options, true)).await;
+        drop(taken); // the broker orders it before what follows; the next connection says it again
+        status.send_modify(|status| {
+            status.online = true;
+            status.connections += 1;
+        });
+        tracing::info!(gateway.mac = %options.mac, mqtt.broker = %options.brokers[status.borrow().broker], "online");
+        let mut taken = self.send_again(publisher).await;
+        let mut wanted = self.wanted.clone();
+        loop {
+            let room = self.unacknowledged.len() < usize::from(MAX_UNACKNOWLEDGED);
+            tokio::select! {
+                biased;
+                () = not_online(&mut wanted) => break,
+                Some(how) = taken.next() => self.taken(options, how).await,
+                Some(answer) = self.answers.recv(), if room => self.send(publisher, answer, &mut taken).await,
+                Some(report) = self.reports.recv() => publisher.tell(report).await,
+            }
+        }
+        if *self.wanted.borrow() != Wanted::Cut {
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.leave(options, publisher, taken)).await;
+        }
+    }
+
+    async fn send_again(&self, publisher: &Publisher) -> FuturesOrdered<BoxFuture<'static, Taken>> {
+        let mut taken = FuturesOrdered::new();
+        for message in &self.unacknowledged {
+            taken.push_back(Box::pin(publisher.publish(message).await) as BoxFuture<'static, Taken>);
+        }
+        taken
+    }
+
+    async fn send(
+        &mut self,
+        publisher: &Publisher,
+        message: Message,
+        taken: &mut FuturesOrdered<BoxFuture<'static, Taken>>,
+    ) {
+        taken.push_back(Box::pin(publisher.publish(&message).await));
+        self.unacknowledged.push_back(message);
+    }
+
+    /// The oldest unacknowledged message was taken, or will not be.
+    async fn taken(&mut self, options: &GatewayOptions, how: Taken) {
+        if let Taken::Refused(reason) = &how {
+            tracing::warn!(gateway.mac = %options.mac, reason, "the broker refused an answer");
+        }
+        match how {
+            Taken::Yes | Taken::Refused(_) => drop(self.unacknowledged.pop_front()),
+            // The connection is about to end, and with it this; the next one sends it again.
+            Taken::Unknown => std::future::pending().await,
+        }
+    }
+
+    async fn leave(
+        &mut self,
+        options: &GatewayOptions,
+        publisher: &Publisher,
+        mut taken: FuturesOrdered<BoxFuture<'static, Taken>>,
+    ) {
+        if *self.wanted.borrow() == Wanted::Closed {
+            while let Ok(answer) = self.answers.try_recv() {
+                self.send(publisher, answer, &mut taken).await;
+            }
+        }
+        self.send(publisher, presence(options, false), &mut taken).await;
+        while let Some(how) = taken.next().await {
+            self.taken(options, how).await;
+        }
+        publisher.disconnect(LEAVE_TIMEOUT).await;
+        // The event loop ends when it has sent the DISCONNECT.
+        std::future::pending().await
+    }
+}
+
+async fn not_online(wanted: &mut watch::Receiver<Wanted>) {
+    let _ = wanted.wait_for(|wanted| *wanted != Wanted::Online).await;
+}
+
+fn presence(options: &GatewayOptions, online: bool) -> Message {
+    let payload = format!(r#"{{"online":{online}}}"#).into_bytes();
+    Message { topic: topic(options.mac, Channel::Status), payload, correlation: None }
+}

@@ -1,0 +1,73 @@
+//! The queues and the exchange of the backbone, as every process declares them.
+
+use super::error::{Doing, QueueError};
+use lapin::{
+    Channel, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+use protocol::names::amqp;
+
+/// What an operator may choose about the queues. All processes of one backbone must agree on it.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// After so many deliveries that ended in a crash or a lost connection, a task becomes a dead letter.
+    pub task_delivery_limit: u32,
+}
+
+impl Default for Topology {
+    fn default() -> Self {
+        Self { task_delivery_limit: 20 }
+    }
+}
+
+pub(super) async fn declare(channel: &Channel, topology: &Topology) -> Result<(), QueueError> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel
+        .queue_declare(amqp::DEAD_TASKS.into(), durable, FieldTable::default())
+        .await
+        .doing("declaring the queue esl.tasks.dead")?;
+    channel
+        .queue_declare(amqp::TASKS.into(), durable, task_arguments(topology))
+        .await
+        .doing("declaring the queue esl.tasks")?;
+    // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
+    channel
+        .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
+        .await
+        .doing("declaring the queue esl.rpc")?;
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel
+        .exchange_declare(amqp::RESULTS.into(), ExchangeKind::Topic, options, FieldTable::default())
+        .await
+        .doing("declaring the exchange esl.results")
+}
+
+/// A quorum queue that loses nothing: what it gives up on goes to the dead letters at least once, and a full queue
+/// refuses the publisher rather than dropping its head.
+fn task_arguments(topology: &Topology) -> FieldTable {
+    let text = |text: &str| AMQPValue::LongString(text.into());
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(topology.task_delivery_limit.cast_signed()));
+    arguments.insert("x-dead-letter-exchange".into(), text(""));
+    arguments.insert("x-dead-letter-routing-key".into(), text(amqp::DEAD_TASKS));
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments
+}
+
+pub(super) async fn declare_reply_queue(channel: &Channel, name: &str) -> Result<(), QueueError> {
+    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), options, FieldTable::default()).await.doing("declaring the reply queue")?;
+    Ok(())
+}
+
+pub(super) async fn backlog(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let queue = channel
+        .queue_declare(queue.into(), passive, FieldTable::default())
+        .await
+        .doing("asking how many messages wait in a queue")?;
+    Ok(queue.message_count())
+}

@@ -1,0 +1,101 @@
+//! The connection to Redis, and scripts pipelined over it.
+
+use super::{RegistryError, error::Doing};
+use crate::service::url_type;
+use redis::{
+    Client, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
+    ServerErrorKind,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::TcpSettings,
+};
+use std::{sync::Arc, time::Duration};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+url_type! {
+    /// Where Redis is: `redis://user:password@host:port/db`, or `rediss://`.
+    RedisUrl, "redis", "rediss"
+}
+
+/// Routes to labels and RPCs in flight. Clones share one multiplexed connection, which reconnects by itself.
+#[derive(Clone)]
+pub struct Registry {
+    connection: ConnectionManager,
+    pub(super) scripts: Arc<Scripts>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Scripts {
+    pub(super) start: Script,
+    pub(super) finish: Script,
+    pub(super) abort: Script,
+}
+
+impl Registry {
+    /// Prepares the connection, with TCP_NODELAY. Redis need not be there yet: operations fail until it is.
+    ///
+    /// # Errors
+    /// When the URL can't be used.
+    pub fn connect(url: &RedisUrl) -> Result<Self, RegistryError> {
+        let doing = "reading REDIS_URL";
+        let info: ConnectionInfo = url.secret().expose().as_str().into_connection_info().doing(doing)?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_min_delay(Duration::from_millis(50))
+            .set_max_delay(Duration::from_millis(500))
+            .set_number_of_retries(2);
+        let client = Client::open(info).doing(doing)?;
+        let connection = ConnectionManager::new_lazy_with_config(client, config).doing(doing)?;
+        let scripts = Scripts {
+            start: Script::new(include_str!("start.lua")),
+            finish: Script::new(include_str!("finish.lua")),
+            abort: Script::new(include_str!("abort.lua")),
+        };
+        Ok(Self { connection, scripts: Arc::new(scripts) })
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), RegistryError> {
+        redis::cmd("PING").query_async(&mut self.connection.clone()).await.doing("asking Redis whether it is there")
+    }
+
+    /// Runs one script for each of these calls, in one round trip; loads it first where Redis has lost it.
+    pub(super) async fn run_script(
+        &self,
+        script: &Script,
+        calls: impl ExactSizeIterator<Item = ScriptCall>,
+        doing: &'static str,
+    ) -> Result<Vec<Vec<String>>, RegistryError> {
+        let mut pipeline = Pipeline::with_capacity(calls.len());
+        for ScriptCall(arguments) in calls {
+            let mut command = redis::cmd("EVALSHA");
+            command.arg(script.get_hash()).arg(&arguments);
+            pipeline.add_command(command);
+        }
+        match self.query(&pipeline).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                script.load_async(&mut self.connection.clone()).await.doing(doing)?;
+                self.query(&pipeline).await.doing(doing)
+            }
+            result => result.doing(doing),
+        }
+    }
+
+    pub(super) async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, RedisError> {
+        pipeline.query_async(&mut self.connection.clone()).await
+    }
+}
+
+/// What one call of a script is given: the number of keys, the keys, then the arguments.
+pub(super) struct ScriptCall(pub(super) Vec<String>);

@@ -1,0 +1,43 @@
+//! A process's own copy of where the gateways are.
+
+use super::{GatewayState, Registry};
+use protocol::GatewayMac;
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// How often the copy is renewed.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// Where the gateways are, at most half a second old while Redis answers. Clones share it.
+///
+/// Only a cache, so that no RPC needs a second round trip: gateways lie in another hash slot than labels.
+#[derive(Debug, Clone)]
+pub struct GatewayDirectory(watch::Receiver<Arc<HashMap<GatewayMac, GatewayState>>>);
+
+impl GatewayDirectory {
+    /// Begins to follow; the second part is the task that does it, until `stop`.
+    pub fn follow(registry: Registry, stop: CancellationToken) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (sender, receiver) = watch::channel(Arc::default());
+        let task = async move {
+            let mut ticks = tokio::time::interval(REFRESH);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    _ = ticks.tick() => {}
+                    () = stop.cancelled() => return,
+                }
+                // While Redis is away the last copy is the best that there is.
+                if let Ok(gateways) = registry.gateways().await {
+                    sender.send_replace(Arc::new(gateways));
+                }
+            }
+        };
+        (Self(receiver), task)
+    }
+
+    /// The copy as it is now.
+    pub fn get(&self) -> Arc<HashMap<GatewayMac, GatewayState>> {
+        Arc::clone(&self.0.borrow())
+    }
+}

@@ -1,0 +1,206 @@
+//! RPCs in flight.
+
+use super::{Registry, RegistryError, connection::ScriptCall};
+use protocol::{
+    CorrelationId, GatewayMac, LabelMac, Version,
+    names::redis::{LabelKey, label_key},
+};
+use std::time::Duration;
+
+/// Times and margins of RPCs.
+#[derive(Debug, Clone)]
+pub struct RpcPolicy {
+    /// How long a label's lease is kept after a timeout, where the gateway has not been seen to echo correlation
+    /// IDs: a late answer to the old RPC must not be credited to the next.
+    pub quarantine: Duration,
+    /// How old a sighting may be for the gateway to count as hearing the label.
+    pub stale_after: Duration,
+    /// How much stronger, in dB, another gateway must be to take over from the one that answered last.
+    pub hysteresis_db: u8,
+    /// How long a gateway that failed a label comes after the others that hear it.
+    pub avoid_for: Duration,
+    /// How long a label's fence, and what its latest RPCs were about, are kept.
+    pub keep: Duration,
+}
+
+impl Default for RpcPolicy {
+    fn default() -> Self {
+        Self {
+            quarantine: Duration::from_secs(15),
+            stale_after: Duration::from_secs(60),
+            hysteresis_db: 6,
+            avoid_for: Duration::from_secs(60),
+            keep: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// An RPC to start.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The RPC.
+    pub id: CorrelationId,
+    /// The label.
+    pub label: LabelMac,
+    /// The version that the label would show.
+    pub version: Option<Version>,
+    /// The queue of whoever asks.
+    pub reply_to: String,
+    /// How long whoever asks still waits.
+    pub time_left: Duration,
+}
+
+/// What became of a [`Start`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// Send the command through this gateway. The label's lease is taken.
+    Send(GatewayMac),
+    /// No gateway that is online hears the label.
+    NoRoute,
+    /// Another RPC holds the label's lease.
+    Busy,
+    /// A newer version was started before.
+    Superseded,
+    /// This very RPC was started before, and its time has run out.
+    Expired,
+    /// This very RPC was started before, and has ended.
+    Done,
+}
+
+/// A gateway's answer.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// The gateway that spoke, by its topic.
+    pub gateway: GatewayMac,
+    /// The label that it spoke of.
+    pub label: LabelMac,
+    /// The RPC, where the gateway echoed it.
+    pub id: Option<CorrelationId>,
+    /// The command was carried out.
+    pub carried_out: bool,
+    /// The gateway refused for a reason that may pass.
+    pub refused_for_now: bool,
+}
+
+/// Which RPC an answer belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finished {
+    /// This one, which waits for it here. It is taken: nobody else gets it.
+    Reply {
+        /// The RPC.
+        id: CorrelationId,
+        /// The queue of whoever asked.
+        reply_to: String,
+    },
+    /// One that was given up on.
+    Late {
+        /// It wrote a version older than the newest started: the label has gone back.
+        gone_back: bool,
+    },
+    /// One that was answered before.
+    Duplicate,
+    /// One that another gateway was asked.
+    WrongGateway,
+    /// None that is remembered.
+    Unknown,
+}
+
+impl Registry {
+    /// Starts RPCs: fence, lease and route of each label, all in one round trip. Gateways in `offline` are passed
+    /// over. Results are in the order of the requests.
+    ///
+    /// # Errors
+    /// When Redis does not answer. Repeating a start is safe: it finds its own lease.
+    pub async fn start(
+        &self,
+        requests: &[Start],
+        policy: &RpcPolicy,
+        offline: &[GatewayMac],
+    ) -> Result<Vec<Started>, RegistryError> {
+        let offline = offline.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let calls = requests.iter().map(|request| start_call(request, policy, &offline));
+        let answers = self.run_script(&self.scripts.start, calls, "starting RPCs").await?;
+        answers.iter().map(|answer| read_started(answer)).collect()
+    }
+
+    /// Takes the RPCs that these answers belong to, all in one round trip, in the order of the answers.
+    ///
+    /// # Errors
+    /// When Redis does not answer. An RPC may have been taken then, and a repeat finds a duplicate: the RPC's own
+    /// retry makes up for it.
+    pub async fn finish(&self, answers: &[Finish]) -> Result<Vec<Finished>, RegistryError> {
+        let calls = answers.iter().map(finish_call);
+        let results = self.run_script(&self.scripts.finish, calls, "finishing RPCs").await?;
+        results.iter().map(|result| read_finished(result)).collect()
+    }
+
+    /// Gives the lease of an RPC back, whose command certainly reached no gateway.
+    ///
+    /// # Errors
+    /// When Redis does not answer; the lease then ends by itself.
+    pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
+        let call = ScriptCall(vec!["1".to_owned(), label_key(LabelKey::Rpc, label), id.to_string()]);
+        self.run_script(&self.scripts.abort, std::iter::once(call), "giving a lease back").await?;
+        Ok(())
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn start_call(request: &Start, policy: &RpcPolicy, offline: &str) -> ScriptCall {
+    ScriptCall(vec![
+        "2".to_owned(),
+        label_key(LabelKey::Route, request.label),
+        label_key(LabelKey::Rpc, request.label),
+        request.id.to_string(),
+        request.version.map(|version| version.to_string()).unwrap_or_default(),
+        request.reply_to.clone(),
+        millis(request.time_left),
+        millis(policy.quarantine),
+        millis(policy.stale_after),
+        millis(policy.keep),
+        policy.hysteresis_db.to_string(),
+        millis(policy.avoid_for),
+        offline.to_owned(),
+    ])
+}
+
+fn finish_call(answer: &Finish) -> ScriptCall {
+    ScriptCall(vec![
+        "1".to_owned(),
+        label_key(LabelKey::Rpc, answer.label),
+        answer.gateway.to_string(),
+        answer.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        if answer.refused_for_now { "n" } else { "d" }.to_owned(),
+        if answer.carried_out { "1" } else { "0" }.to_owned(),
+    ])
+}
+
+fn read_started(answer: &[String]) -> Result<Started, RegistryError> {
+    let words: Vec<_> = answer.iter().map(String::as_str).collect();
+    let started = match *words.as_slice() {
+        ["send", gateway] => gateway.parse().ok().map(Started::Send),
+        ["no_route"] => Some(Started::NoRoute),
+        ["busy"] => Some(Started::Busy),
+        ["superseded"] => Some(Started::Superseded),
+        ["expired"] => Some(Started::Expired),
+        ["done"] => Some(Started::Done),
+        _ => None,
+    };
+    started.ok_or_else(|| RegistryError::Answer(answer.join(" ")))
+}
+
+fn read_finished(answer: &[String]) -> Result<Finished, RegistryError> {
+    let words: Vec<_> = answer.iter().map(String::as_str).collect();
+    let finished = match *words.as_slice() {
+        ["reply", id, reply_to] => id.parse().ok().map(|id| Finished::Reply { id, reply_to: reply_to.to_owned() }),
+        ["late", back] => Some(Finished::Late { gone_back: back == "1" }),
+        ["duplicate"] => Some(Finished::Duplicate),
+        ["wrong_gateway"] => Some(Finished::WrongGateway),
+        ["unknown"] => Some(Finished::Unknown),
+        _ => None,
+    };
+    finished.ok_or_else(|| RegistryError::Answer(answer.join(" ")))
+}

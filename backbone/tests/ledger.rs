@@ -1,0 +1,14 @@
+//! The ledger on a real MongoDB: the one that the test run shares, and one of its own where it is hurt.
+
+#[path = "ledger/fixture.rs"]
+mod fixture;
+#[path = "ledger/newest_wins.rs"]
+mod newest_wins;
+#[path = "ledger/outage.rs"]
+mod outage;
+#[path = "ledger/outcomes.rs"]
+mod outcomes;
+#[path = "ledger/reading.rs"]
+mod reading;
+#[path = "ledger/telemetry.rs"]
+mod telemetry;

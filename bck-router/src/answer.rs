@@ -1,0 +1,245 @@
+//! From a gateway's answer to the reply for whoever asked.
+
+use crate::{
+    Config,
+    metrics::Metrics,
+    repair::{SuspicionLimit, may_be_forgotten, repair_task},
+};
+use backbone::{
+    mqtt::Incoming,
+    queue::{Message, Publisher, Routed},
+    registry::{Finish, Finished, Registry},
+    service::{Backoff, now},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use protocol::{
+    Answer, CorrelationId, GatewayMac, LabelMac, Reply, ReplyOutcome,
+    names::{
+        amqp,
+        mqtt::{Channel, parse_topic},
+    },
+};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Answers that go to Redis in one round trip.
+const CHUNK: usize = 64;
+
+/// Routes answers.
+pub(crate) struct Answers {
+    registry: Registry,
+    replies: watch::Receiver<Option<Publisher>>,
+    metrics: Metrics,
+    suspicions: Mutex<SuspicionLimit>,
+    rpc_timeout: Duration,
+    closed: CancellationToken,
+}
+
+/// An answer that could be read, and who gave it.
+#[derive(Debug)]
+struct Heard {
+    gateway: GatewayMac,
+    answer: Answer,
+}
+
+impl Answers {
+    pub(crate) fn new(
+        config: &Config,
+        registry: Registry,
+        replies: watch::Receiver<Option<Publisher>>,
+        metrics: Metrics,
+        closed: CancellationToken,
+    ) -> Self {
+        let suspicions = Mutex::new(SuspicionLimit::new());
+        Self { registry, replies, metrics, suspicions, rpc_timeout: config.rpc_timeout, closed }
+    }
+
+    /// Routes until closed, then deals with what has arrived.
+    pub(crate) async fn run(self, mut inbox: mpsc::Receiver<Incoming>) {
+        let closed = self.closed.clone();
+        let this = Arc::new(self);
+        // The receive maximum bounds what is in hand.
+        let in_hand = TaskTracker::new();
+        loop {
+            let mut chunk = Vec::with_capacity(CHUNK);
+            tokio::select! {
+                count = inbox.recv_many(&mut chunk, CHUNK) => match count {
+                    0 => break,
+                    _ => drop(in_hand.spawn(Arc::clone(&this).route(chunk))),
+                },
+                () = closed.cancelled(), if !inbox.is_closed() => inbox.close(),
+            }
+        }
+        in_hand.close();
+        in_hand.wait().await;
+    }
+
+    /// Routes what arrived together: one round trip to Redis, then each by itself.
+    async fn route(self: Arc<Self>, messages: Vec<Incoming>) {
+        self.metrics.answers.inc_by(messages.len() as u64);
+        let mut taken = Vec::with_capacity(messages.len());
+        for message in messages {
+            match read(&message) {
+                Ok(heard) => taken.push((message, heard)),
+                Err((reason, detail)) => {
+                    tracing::debug!(topic = message.topic, reason, detail, "answer dropped");
+                    self.metrics.drop_answer(reason);
+                    message.acknowledge().await;
+                }
+            }
+        }
+        let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
+        let finished = self.finish(&answers).await;
+        let this = &self;
+        let ends = taken.into_iter().zip(finished).map(|((message, heard), finished)| async move {
+            this.end(&heard, finished).await;
+            message.acknowledge().await;
+        });
+        ends.collect::<FuturesUnordered<_>>().collect::<()>().await;
+    }
+
+    /// Asks Redis, waiting for it to come back as long as an RPC may still wait.
+    async fn finish(&self, answers: &[Finish]) -> Vec<Option<Finished>> {
+        if answers.is_empty() {
+            return Vec::new();
+        }
+        let deadline = Instant::now() + self.rpc_timeout;
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            match self.registry.finish(answers).await {
+                Ok(finished) => return finished.into_iter().map(Some).collect(),
+                Err(error) => {
+                    tracing::debug!("waiting for Redis: {error}");
+                    self.metrics.registry_errors.inc();
+                }
+            }
+            if Instant::now() > deadline {
+                return vec![None; answers.len()];
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    async fn end(&self, heard: &Heard, finished: Option<Finished>) {
+        tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
+        let reason = match finished {
+            Some(Finished::Reply { id, reply_to }) => return self.reply(heard, &id, &reply_to).await,
+            Some(Finished::Late { gone_back: true }) => {
+                self.repair(heard.answer.label).await;
+                "late"
+            }
+            Some(Finished::Late { gone_back: false }) => "late",
+            Some(Finished::Duplicate) => "duplicate",
+            Some(Finished::WrongGateway) => "wrong_gateway",
+            Some(Finished::Unknown) => {
+                if self.is_suspicious(heard) {
+                    self.repair(heard.answer.label).await;
+                }
+                "unknown"
+            }
+            None => "no_registry",
+        };
+        self.metrics.drop_answer(reason);
+    }
+
+    /// It may have carried out a command of an RPC that Redis has forgotten.
+    fn is_suspicious(&self, heard: &Heard) -> bool {
+        let made = heard.answer.id.as_ref().and_then(CorrelationId::unix_millis);
+        heard.answer.result.is_ok()
+            && may_be_forgotten(made, now().unix_millis().cast_unsigned())
+            && self.suspicions.lock().unwrap_or_else(PoisonError::into_inner).allow()
+    }
+
+    async fn reply(&self, heard: &Heard, id: &CorrelationId, reply_to: &str) {
+        let (outcome, error) = match &heard.answer.result {
+            Ok(()) => (ReplyOutcome::Ack, None),
+            Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
+        };
+        let reply = Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway) };
+        let body = serde_json::to_vec(&reply).unwrap_or_default();
+        let message = Message {
+            routing_key: reply_to,
+            body: &body,
+            correlation_id: Some(id.as_str()),
+            mandatory: true,
+            ..Message::default()
+        };
+        // After this, nobody waits any longer.
+        match tokio::time::timeout(self.rpc_timeout, self.publish(&message)).await {
+            Ok(Routed::Yes) => drop(self.metrics.replies.inc()),
+            Ok(Routed::Nowhere) => self.metrics.drop_answer("asker_gone"),
+            Err(_) => self.metrics.drop_answer("no_queue"),
+        }
+    }
+
+    /// Asks for the label to be driven to its newest version again. Waits as long as it takes: until RabbitMQ has it,
+    /// the MQTT message is not acknowledged.
+    async fn repair(&self, label: LabelMac) {
+        let Some(body) = repair_task(label).and_then(|task| serde_json::to_vec(&task).ok()) else { return };
+        tracing::info!(device.mac = %label, "the label may have gone back to an older version: repairing it");
+        let task = Message {
+            routing_key: amqp::TASKS,
+            body: &body,
+            persistent: true,
+            mandatory: true,
+            ..Message::default()
+        };
+        self.publish(&task).await;
+        self.metrics.repairs.inc();
+    }
+
+    /// Publishes with a confirm, on one session after the other if need be.
+    async fn publish(&self, message: &Message<'_>) -> Routed {
+        let mut sessions = self.replies.clone();
+        loop {
+            let publisher = match sessions.wait_for(Option::is_some).await {
+                Ok(publisher) => publisher.clone(),
+                // No session will follow: the process stops.
+                Err(_) => return Routed::Nowhere,
+            };
+            let Some(publisher) = publisher else { continue };
+            match publisher.publish(message.clone()).await {
+                Ok(routed) => return routed,
+                Err(error) => {
+                    tracing::debug!("publishing again: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn finish(&self) -> Finish {
+        let refusal = self.answer.result.as_ref().err();
+        Finish {
+            gateway: self.gateway,
+            label: self.answer.label,
+            id: self.answer.id.clone(),
+            carried_out: refusal.is_none(),
+            refused_for_now: refusal.is_some_and(protocol::Refusal::is_passing),
+        }
+    }
+}
+
+/// Reads an answer: its correlation ID may be in the body or in the MQTT 5 correlation data.
+fn read(message: &Incoming) -> Result<Heard, (&'static str, String)> {
+    let Some((gateway, Channel::Response)) = parse_topic(&message.topic) else {
+        return Err(("bad_topic", String::new()));
+    };
+    let mut answer = Answer::parse(&message.payload).map_err(|error| ("malformed", error.to_string()))?;
+    if answer.id.is_none()
+        && let Some(data) = &message.correlation
+    {
+        let id = std::str::from_utf8(data).ok().and_then(|text| text.parse().ok());
+        answer.id = Some(id.ok_or(("malformed", "correlation data that no command had".to_owned()))?);
+    }
+    Ok(Heard { gateway, answer })
+}

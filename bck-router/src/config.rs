@@ -1,0 +1,76 @@
+//! What a back router can be told.
+
+use backbone::{
+    mqtt::MqttUrls,
+    queue::AmqpUrl,
+    registry::RedisUrl,
+    service::{ServiceArgs, parse_duration},
+};
+use std::time::Duration;
+
+/// Takes gateways' answers from MQTT and routes each to the worker that asked; keeps the route table from their reports.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
+    pub amqp_url: AmqpUrl,
+
+    /// Redis: redis://user:password@host:port/db, or rediss://
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub redis_url: RedisUrl,
+
+    /// MQTT brokers, separated by commas: mqtt://user:password@host:port, or mqtts://
+    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
+    pub mqtt_url: MqttUrls,
+
+    /// What to take: answers, reports, or both; apart, each side scales by itself
+    #[arg(long, env = "CONSUME", value_enum, default_value_t = Consume::Both)]
+    pub consume: Consume,
+
+    /// How many answers may be in hand per MQTT broker, waiting for Redis or RabbitMQ; small, because what a killed
+    /// replica had in hand is lost and takes a retry
+    #[arg(long, env = "BCK_RECEIVE_MAXIMUM", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    pub bck_receive_maximum: u16,
+
+    /// How long one attempt waits for its answer
+    #[arg(long, env = "RPC_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
+    pub rpc_timeout: Duration,
+
+    /// How old a gateway's report of a label may be for the gateway to count as hearing it
+    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub route_stale_after: Duration,
+
+    /// By how much, in dB, a label's smoothed RSSI must change to be written to Redis at once
+    #[arg(long, env = "ROUTE_CHANGE_DB", default_value_t = 4)]
+    pub route_change_db: u8,
+
+    /// How many labels one gateway may report; more are dropped and counted
+    #[arg(long, env = "LABELS_PER_GATEWAY", default_value_t = 20_000)]
+    pub labels_per_gateway: usize,
+
+    /// What every role can be told
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+/// What a back router takes from MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Consume {
+    /// Gateways' answers to commands.
+    Answers,
+    /// Gateways' reports of the labels that they hear.
+    Reports,
+    /// Both, on connections of their own.
+    Both,
+}
+
+impl Consume {
+    pub(crate) fn answers(self) -> bool {
+        self != Self::Reports
+    }
+
+    pub(crate) fn reports(self) -> bool {
+        self != Self::Answers
+    }
+}

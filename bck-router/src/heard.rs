@@ -1,0 +1,158 @@
+//! What a tracker remembers of what it heard, so that it writes only what changed enough.
+
+use protocol::{GatewayMac, LabelMac, Rssi, Timestamp};
+use std::{collections::HashMap, time::Duration};
+
+/// Weight of a new sighting in the exponentially weighted moving average of a label's RSSI.
+const WEIGHT: f32 = 0.3;
+
+/// When a sighting is worth writing.
+#[derive(Debug, Clone)]
+pub(crate) struct HeardPolicy {
+    /// The smoothed RSSI differs by so many dB from what was written.
+    pub(crate) change_db: u8,
+    /// It was written so long ago that it would soon look stale.
+    pub(crate) refresh_after: Duration,
+    /// Pairs not heard for so long are forgotten.
+    pub(crate) forget_after: Duration,
+    /// How many labels one gateway may report.
+    pub(crate) labels_per_gateway: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    smoothed_dbm: f32,
+    written_dbm: i8,
+    written_ms: i64,
+    heard_ms: i64,
+}
+
+/// Every pair of gateway and label that was heard lately. Only a memory of what was written: losing it costs writes.
+#[derive(Debug)]
+pub(crate) struct HeardLabels {
+    policy: HeardPolicy,
+    gateways: HashMap<GatewayMac, HashMap<LabelMac, Heard>>,
+}
+
+/// What to do about a sighting.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Write this smoothed RSSI.
+    Write(Rssi),
+    /// What is written is good enough.
+    Keep,
+    /// The gateway reports more labels than it may.
+    TooMany,
+}
+
+impl HeardLabels {
+    pub(crate) fn new(policy: HeardPolicy) -> Self {
+        Self { policy, gateways: HashMap::new() }
+    }
+
+    /// Takes in one sighting. The caller writes what it is told to.
+    pub(crate) fn hear(&mut self, gateway: GatewayMac, label: LabelMac, rssi: Rssi, now: Timestamp) -> Verdict {
+        let now = now.unix_millis();
+        let labels = self.gateways.entry(gateway).or_default();
+        if labels.len() >= self.policy.labels_per_gateway && !labels.contains_key(&label) {
+            return Verdict::TooMany;
+        }
+        let dbm = f32::from(rssi.dbm());
+        let Some(heard) = labels.get_mut(&label) else {
+            let heard = Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_ms: now, heard_ms: now };
+            labels.insert(label, heard);
+            return Verdict::Write(rssi);
+        };
+        heard.smoothed_dbm += WEIGHT * (dbm - heard.smoothed_dbm);
+        heard.heard_ms = now;
+        // Rounded, it still lies between values that were in range.
+        let smoothed = heard.smoothed_dbm.round() as i8;
+        let changed = smoothed.abs_diff(heard.written_dbm) >= self.policy.change_db;
+        let old = now.saturating_sub(heard.written_ms) >= self.policy.refresh_after.as_millis() as i64;
+        match Rssi::try_from(i64::from(smoothed)) {
+            Ok(rssi) if changed || old => {
+                (heard.written_dbm, heard.written_ms) = (smoothed, now);
+                Verdict::Write(rssi)
+            }
+            _ => Verdict::Keep,
+        }
+    }
+
+    /// Forgets what was not heard for long.
+    pub(crate) fn tidy(&mut self, now: Timestamp) {
+        let oldest = now.unix_millis() - self.policy.forget_after.as_millis() as i64;
+        self.gateways.retain(|_, labels| {
+            labels.retain(|_, heard| heard.heard_ms >= oldest);
+            !labels.is_empty()
+        });
+    }
+
+    /// Forgets everything: Redis has, too.
+    pub(crate) fn clear(&mut self) {
+        self.gateways.clear();
+    }
+
+    /// How many pairs are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.gateways.values().map(HashMap::len).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: GatewayMac = GatewayMac::from_octets([0, 0, 0, 0, 0, 1]);
+    const LABEL: LabelMac = LabelMac::from_octets([0, 0, 0, 0, 0, 2]);
+
+    fn heard() -> HeardLabels {
+        HeardLabels::new(HeardPolicy {
+            change_db: 4,
+            refresh_after: Duration::from_secs(20),
+            forget_after: Duration::from_secs(120),
+            labels_per_gateway: 2,
+        })
+    }
+
+    fn rssi(dbm: i64) -> Rssi {
+        Rssi::try_from(dbm).unwrap()
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_millis(1_000_000_000 + seconds * 1000)
+    }
+
+    #[test]
+    fn noise_is_not_written_and_change_is() {
+        let mut heard = heard();
+        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(0)), Verdict::Write(rssi(-60)));
+        for (second, dbm) in [(2, -63), (4, -58), (6, -64), (8, -57)] {
+            assert_eq!(heard.hear(GATEWAY, LABEL, rssi(dbm), at(second)), Verdict::Keep);
+        }
+        let verdicts: Vec<_> = (5..10).map(|n| heard.hear(GATEWAY, LABEL, rssi(-80), at(2 * n))).collect();
+        assert!(verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(rssi) if rssi.dbm() <= -64)), "{verdicts:?}");
+    }
+
+    #[test]
+    fn what_would_look_stale_is_written_again() {
+        let mut heard = heard();
+        heard.hear(GATEWAY, LABEL, rssi(-60), at(0));
+        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(19)), Verdict::Keep);
+        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(20)), Verdict::Write(rssi(-60)));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_forgets() {
+        let mut heard = heard();
+        let label = |last| LabelMac::from_octets([0, 0, 0, 0, 0, last]);
+        for last in 1..=2 {
+            heard.hear(GATEWAY, label(last), rssi(-60), at(0));
+        }
+        assert_eq!(heard.hear(GATEWAY, label(3), rssi(-60), at(0)), Verdict::TooMany);
+        heard.hear(GATEWAY, label(1), rssi(-60), at(100));
+        heard.tidy(at(130));
+        assert_eq!(heard.len(), 1);
+        heard.clear();
+        assert_eq!(heard.len(), 0);
+    }
+}

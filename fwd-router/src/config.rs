@@ -1,0 +1,57 @@
+//! What a forward router can be told.
+
+use backbone::{
+    mqtt::MqttUrls,
+    queue::AmqpUrl,
+    registry::{RedisUrl, RpcPolicy},
+    service::{ServiceArgs, parse_duration},
+};
+use std::time::Duration;
+
+/// Takes RPC requests from RabbitMQ, finds the gateway that hears the label best, and publishes the command to it.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
+    pub amqp_url: AmqpUrl,
+
+    /// Redis: redis://user:password@host:port/db, or rediss://
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub redis_url: RedisUrl,
+
+    /// MQTT brokers, separated by commas: mqtt://user:password@host:port, or mqtts://
+    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
+    pub mqtt_url: MqttUrls,
+
+    /// How long one attempt waits for its answer; a silent gateway's label is kept free as long again
+    #[arg(long, env = "RPC_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
+    pub rpc_timeout: Duration,
+
+    /// How many requests may be in hand, waiting for Redis or for an MQTT broker's acknowledgement
+    #[arg(long, env = "FWD_PREFETCH", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    pub fwd_prefetch: u16,
+
+    /// How old a gateway's report of a label may be for the gateway to count as hearing it
+    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub route_stale_after: Duration,
+
+    /// How much stronger, in dB, another gateway must hear a label to take over from the last that answered
+    #[arg(long, env = "ROUTE_HYSTERESIS_DB", default_value_t = 6)]
+    pub route_hysteresis_db: u8,
+
+    /// What every role can be told
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+impl Config {
+    pub(crate) fn policy(&self) -> RpcPolicy {
+        RpcPolicy {
+            quarantine: self.rpc_timeout,
+            stale_after: self.route_stale_after,
+            hysteresis_db: self.route_hysteresis_db,
+            ..RpcPolicy::default()
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From a request to a command on its way, or a reply that says why not.
+
+use crate::{metrics::Metrics, request::Request};
+use backbone::{
+    mqtt::{BrokerName, Client, Publication, PublishError},
+    queue::{Delivery, Message, Publisher, Routed, Settler, Ticket},
+    registry::{GatewayDirectory, GatewayState, Registry, RpcPolicy, Start, Started},
+    service::{Backoff, now},
+};
+use futures::{StreamExt, stream::FuturesUnordered};
+use protocol::{
+    GatewayMac, Reply, ReplyOutcome, Timestamp,
+    names::mqtt::{Channel, topic},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+/// What lives longer than a session.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) registry: Registry,
+    pub(crate) directory: GatewayDirectory,
+    pub(crate) brokers: Vec<Client>,
+    pub(crate) policy: RpcPolicy,
+    pub(crate) metrics: Metrics,
+}
+
+/// Forwards the requests of one session.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    parts: Parts,
+    settler: Settler,
+    replies: Publisher,
+}
+
+/// What a request came to.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The command is with the MQTT broker; the gateway's answer is the reply.
+    Sent,
+    /// Nothing more is to be done: it was answered before, or nobody waits any longer.
+    Nothing,
+    /// Whoever asked hears this.
+    Reply(ReplyOutcome, Option<String>),
+}
+
+impl End {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Nothing => "nothing",
+            Self::Reply(ReplyOutcome::NoRoute, _) => "no_route",
+            Self::Reply(ReplyOutcome::Busy, _) => "busy",
+            Self::Reply(ReplyOutcome::Superseded, _) => "superseded",
+            Self::Reply(_, _) => "expired",
+        }
+    }
+}
+
+impl Forwarder {
+    pub(crate) fn new(parts: Parts, settler: Settler, replies: Publisher) -> Self {
+        Self { parts, settler, replies }
+    }
+
+    /// Forwards what was delivered together: one round trip to Redis, then each by itself.
+    pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>) {
+        let mut done = Vec::new();
+        let mut requests = Vec::with_capacity(deliveries.len());
+        let at = now();
+        for delivery in deliveries {
+            let ticket = delivery.ticket;
+            self.parts.metrics.redelivered.inc_by(delivery.redelivered.into());
+            match Request::read(delivery, at, self.parts.policy.quarantine) {
+                Ok(request) => requests.push(request),
+                Err(reason) => {
+                    tracing::warn!(reason, "request dropped: it can't be read");
+                    self.parts.metrics.count("malformed");
+                    done.push(ticket);
+                }
+            }
+        }
+        let started = self.start(&requests).await;
+        let ends = requests.into_iter().zip(started).map(|(request, started)| self.end(request, started));
+        let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
+        self.settle(&done).await;
+        while let Some(tickets) = ends.next().await {
+            self.settle(&tickets).await;
+        }
+    }
+
+    /// Settled means: with the MQTT broker, or answered. If the session is lost before, the broker delivers again.
+    async fn settle(&self, tickets: &[Ticket]) {
+        if let Err(error) = self.settler.settle(tickets).await {
+            tracing::debug!("not acknowledged: {error}");
+        }
+    }
+
+    /// Asks Redis, waiting for it to come back as long as any of these has time left.
+    async fn start(&self, requests: &[Request]) -> Vec<Started> {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            let starts: Vec<_> = requests.iter().filter_map(start_of).collect();
+            if starts.is_empty() {
+                return vec![Started::Expired; requests.len()];
+            }
+            match self.parts.registry.start(&starts, &self.parts.policy, &self.offline()).await {
+                Ok(started) if starts.len() == requests.len() => return started,
+                Ok(started) => {
+                    let mut found: HashMap<_, _> = starts.into_iter().map(|start| start.id).zip(started).collect();
+                    let of = |request: &Request| found.remove(&request.head.id).unwrap_or(Started::Expired);
+                    return requests.iter().map(of).collect();
+                }
+                Err(error) => {
+                    self.parts.metrics.registry_errors.inc();
+                    tracing::debug!("waiting for Redis: {error}");
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    /// Gateways that a command could not reach now.
+    fn offline(&self) -> Vec<GatewayMac> {
+        let connected = |name: &BrokerName| self.client(name).is_some_and(Client::is_ready);
+        unreachable_gateways(&self.parts.directory.get(), connected, now(), self.parts.policy.stale_after)
+    }
+
+    fn client(&self, name: &BrokerName) -> Option<&Client> {
+        self.parts.brokers.iter().find(|client| client.broker() == name)
+    }
+
+    async fn end(&self, request: Request, started: Started) -> Ticket {
+        let end = match started {
+            Started::Send(gateway) => self.send(&request, gateway).await,
+            Started::NoRoute => End::Reply(ReplyOutcome::NoRoute, None),
+            Started::Busy => End::Reply(ReplyOutcome::Busy, None),
+            Started::Superseded => End::Reply(ReplyOutcome::Superseded, None),
+            Started::Expired => End::Reply(ReplyOutcome::Expired, None),
+            Started::Done => End::Nothing,
+        };
+        tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?started, ?end, "request");
+        self.parts.metrics.count(end.name());
+        if let End::Reply(outcome, error) = end {
+            self.reply(&request, outcome, error).await;
+        }
+        request.ticket
+    }
+
+    /// Sends the command. A connection that is lost before the broker's acknowledgement leaves open whether the
+    /// gateway gets the command, so it is sent again under the same ID, and the lease is kept.
+    async fn send(&self, request: &Request, gateway: GatewayMac) -> End {
+        let Some(client) = self.broker_of(gateway).await else {
+            return self.give_up(request, format!("no broker that gateway {gateway} reported on")).await;
+        };
+        loop {
+            let Some(left) = request.time_left() else { return End::Nothing };
+            let publish = client.publish(publication(request, gateway, left));
+            match tokio::time::timeout(left, publish).await {
+                Ok(Ok(())) => return End::Sent,
+                Ok(Err(PublishError::Unknown)) => {
+                    self.parts.metrics.published_again.inc();
+                    let _ = tokio::time::timeout(left, client.connected()).await;
+                }
+                Ok(Err(error)) => return self.give_up(request, format!("gateway {gateway}: {error}")).await,
+                Err(_) => return End::Nothing,
+            }
+        }
+    }
+
+    async fn broker_of(&self, gateway: GatewayMac) -> Option<&Client> {
+        let known = self.parts.directory.get().get(&gateway).map(|state| state.broker.clone());
+        let broker = match known {
+            Some(broker) => broker,
+            None => self.parts.registry.gateway(gateway).await.ok()??.broker,
+        };
+        self.client(&broker)
+    }
+
+    /// The command certainly reached no gateway: the label is free again, and the next attempt takes another one.
+    async fn give_up(&self, request: &Request, reason: String) -> End {
+        if let Err(error) = self.parts.registry.abort(request.head.label, &request.head.id).await {
+            tracing::debug!("the lease ends by itself: {error}");
+        }
+        End::Reply(ReplyOutcome::NoRoute, Some(reason))
+    }
+
+    async fn reply(&self, request: &Request, outcome: ReplyOutcome, error: Option<String>) {
+        let reply = Reply { label: request.head.label, outcome, error, gateway: None };
+        let body = serde_json::to_vec(&reply).unwrap_or_default();
+        let message = Message {
+            routing_key: &request.reply_to,
+            body: &body,
+            correlation_id: Some(request.head.id.as_str()),
+            mandatory: true,
+            ..Message::default()
+        };
+        match self.replies.publish(message).await {
+            Ok(Routed::Yes) => {}
+            Ok(Routed::Nowhere) => drop(self.parts.metrics.askers_gone.inc()),
+            Err(error) => tracing::debug!("reply not published: {error}"),
+        }
+    }
+}
+
+fn start_of(request: &Request) -> Option<Start> {
+    Some(Start {
+        id: request.head.id.clone(),
+        label: request.head.label,
+        version: request.head.version,
+        reply_to: request.reply_to.clone(),
+        time_left: request.time_left()?,
+    })
+}
+
+fn publication(request: &Request, gateway: GatewayMac, left: Duration) -> Publication {
+    Publication {
+        topic: topic(gateway, Channel::Action),
+        payload: request.body.clone(),
+        expiry: left,
+        response_topic: topic(gateway, Channel::Response),
+        correlation: request.head.id.to_string(),
+    }
+}
+
+/// Gateways that said goodbye so recently that their routes still look fresh, and those whose broker is away.
+fn unreachable_gateways(
+    gateways: &HashMap<GatewayMac, GatewayState>,
+    connected: impl Fn(&BrokerName) -> bool,
+    now: Timestamp,
+    stale_after: Duration,
+) -> Vec<GatewayMac> {
+    let fresh = |state: &GatewayState| {
+        let age = now.unix_millis().saturating_sub(state.at.unix_millis());
+        u128::try_from(age).is_ok_and(|age| age <= 2 * stale_after.as_millis()) || age < 0
+    };
+    let unreachable = gateways.iter().filter(|(_, state)| fresh(state) && (!state.online || !connected(&state.broker)));
+    unreachable.map(|(gateway, _)| *gateway).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_those_that_could_be_chosen_are_passed_over() {
+        let gateway = |last| GatewayMac::from_octets([0, 0, 0, 0, 0, last]);
+        let state = |online, broker: &str, at| GatewayState {
+            online,
+            broker: broker.into(),
+            at: Timestamp::from_unix_millis(at),
+        };
+        let gateways = HashMap::from([
+            (gateway(1), state(true, "a:1", 1_000_000)),
+            (gateway(2), state(false, "a:1", 1_000_000)),
+            (gateway(3), state(true, "b:1", 1_000_000)),
+            (gateway(4), state(false, "a:1", 1_000)),
+        ]);
+        let now = Timestamp::from_unix_millis(1_001_000);
+        let connected = |name: &BrokerName| name.as_str() == "a:1";
+        let mut offline = unreachable_gateways(&gateways, connected, now, Duration::from_secs(60));
+        offline.sort();
+        assert_eq!(offline, [gateway(2), gateway(3)]);
+    }
+}

@@ -1,0 +1,108 @@
+//! # fwd-router
+//!
+//! Takes RPC requests from the queue `esl.rpc`, finds for each the gateway that hears its label best, publishes the
+//! command to `/gw/<mac>/action`, and acknowledges the request only when the MQTT broker has acknowledged the command.
+//! What can't be sent is answered at once: `no_route`, `busy`, `superseded`, `expired`.
+//!
+//! Holds no state: any replica can take any request, and what a killed one had in hand is delivered to another. The
+//! decisions are in [`forward`](forward), the one round trip to Redis in `backbone::registry`.
+
+mod config;
+mod forward;
+mod metrics;
+mod request;
+
+pub use config::Config;
+
+use anyhow::{Context, Result};
+use backbone::{
+    mqtt::{Client, ClientOptions},
+    queue::{Broker, Prefetch, Topology},
+    registry::{GatewayDirectory, Registry},
+    service::{Ended, Service, run_sessions},
+};
+use forward::Forwarder;
+use metrics::Metrics;
+use protocol::names::amqp;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// At most so many requests go to Redis in one round trip.
+const CHUNK: usize = 64;
+
+/// Runs a forward router until `service.stop`, then drains it.
+///
+/// # Errors
+/// When the configuration can't work at all; servers that are down are waited for.
+pub async fn run(config: Config, mut service: Service) -> Result<()> {
+    let metrics = Metrics::register(&mut service.metrics);
+    service.open_admin_port(axum::Router::new());
+    let background = TaskTracker::new();
+    let closed = CancellationToken::new();
+    let registry = Registry::connect(&config.redis_url)?;
+    let (directory, follow) = GatewayDirectory::follow(registry.clone(), closed.clone());
+    background.spawn(follow);
+    let brokers = connect_brokers(&config, &background);
+    let parts = forward::Parts { registry, directory, brokers: brokers.clone(), policy: config.policy(), metrics };
+
+    let sessions = run_sessions(&service.stop, || session(&config, &service, &parts));
+    tokio::select! {
+        () = sessions => {}
+        error = any_failed(&brokers) => return Err(error),
+    }
+    closed.cancel();
+    brokers.iter().for_each(Client::close);
+    background.close();
+    background.wait().await;
+    Ok(())
+}
+
+fn connect_brokers(config: &Config, background: &TaskTracker) -> Vec<Client> {
+    let connect = |url: &backbone::mqtt::MqttUrl| {
+        let options = ClientOptions {
+            url: url.clone(),
+            client_id: format!("fwd-router-{}", uuid::Uuid::new_v4().simple()),
+            subscription: None,
+            receive_maximum: config.fwd_prefetch,
+        };
+        Client::start(options, mpsc::channel(1).0, background)
+    };
+    config.mqtt_url.iter().map(connect).collect()
+}
+
+async fn any_failed(brokers: &[Client]) -> anyhow::Error {
+    let failures = brokers.iter().map(|broker| Box::pin(broker.failed()));
+    futures::future::select_all(failures).await.0.into()
+}
+
+async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> Result<Ended> {
+    let broker = Broker::connect(&config.amqp_url, service.name).await.context("opening a session")?;
+    broker.declare(&Topology::default()).await.context("opening a session")?;
+    let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
+    let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
+    tracing::info!(amqp.url = %config.amqp_url, "takes requests");
+    service.readiness.set(true);
+    let in_hand = TaskTracker::new();
+    let ended = loop {
+        tokio::select! {
+            chunk = requests.next_chunk(CHUNK) => match chunk {
+                Ok(chunk) => drop(in_hand.spawn(Arc::clone(&forwarder).forward(chunk))),
+                Err(error) => break Ended::Lost(error.into()),
+            },
+            error = broker.lost() => break Ended::Lost(error.into()),
+            () = service.stop.cancelled() => break Ended::Stopped,
+        }
+    };
+    service.readiness.set(false);
+    if matches!(ended, Ended::Stopped) {
+        requests.cancel().await?;
+    }
+    in_hand.close();
+    in_hand.wait().await;
+    if matches!(ended, Ended::Stopped) {
+        requests.settler().flush().await?;
+        broker.close().await;
+    }
+    Ok(ended)
+}
