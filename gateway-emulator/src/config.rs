@@ -128,7 +128,11 @@ impl Config {
 }
 
 fn parse_write_time(text: &str) -> Result<Duration, String> {
-    if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" { Ok(Duration::ZERO) } else { parse_duration(text) }
+    if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" {
+        Ok(Duration::ZERO)
+    } else {
+        parse_duration(text)
+    }
 }
 
 fn parse_spread(text: &str) -> Result<f64, String> {

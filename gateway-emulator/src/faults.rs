@@ -154,7 +154,11 @@ pub const INVALID_PARAMETERS: &str = "invalid_parameters";
 impl TryFrom<f64> for Rate {
     type Error = String;
     fn try_from(share: f64) -> Result<Self, String> {
-        if (0.0..=1.0).contains(&share) { Ok(Self(share)) } else { Err(format!("{share}: expected a number from 0 to 1")) }
+        if (0.0..=1.0).contains(&share) {
+            Ok(Self(share))
+        } else {
+            Err(format!("{share}: expected a number from 0 to 1"))
+        }
     }
 }
 
@@ -189,7 +193,10 @@ mod tests {
         let store = parse(r#"{"nack_rate":0.5,"nack_error":"queue_full","late_by":"3s"}"#).unwrap();
         let own = parse(r#"{"nack_rate":0,"rogue_rssi":true}"#).unwrap();
         let both = own.or(&store);
-        assert_eq!(both, parse(r#"{"nack_rate":0,"nack_error":"queue_full","late_by":"3s","rogue_rssi":true}"#).unwrap());
+        assert_eq!(
+            both,
+            parse(r#"{"nack_rate":0,"nack_error":"queue_full","late_by":"3s","rogue_rssi":true}"#).unwrap()
+        );
         assert_eq!(parse(&serde_json::to_string(&both).unwrap()), Ok(both));
     }
 

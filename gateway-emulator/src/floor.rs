@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 const DBM_AT_ONE_METRE: f64 = -45.0;
 /// How fast it falls: between free space (2) and a building full of walls (4).
 const PATH_LOSS_EXPONENT: f64 = 2.7;
-/// The weakest that a gateway hears: some 16.7 m away.
-const SENSITIVITY_DBM: f64 = -78.0;
+/// The weakest that a gateway hears: some 18 m away.
+const SENSITIVITY_DBM: f64 = -79.0;
 /// A label is heard by at most so many gateways.
 const MAX_HEARERS: usize = 3;
 /// Gateways hang so far from each other, so that each spot is in reach of one at least, and of two on average.

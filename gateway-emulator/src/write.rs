@@ -145,7 +145,7 @@ mod tests {
         }
         writes.start(now, || MS);
         assert_eq!(writes.offer(3, 3), Err(3));
-        assert_eq!(drain(&mut writes, now), []);
+        assert!(drain(&mut writes, now).is_empty());
         assert_eq!(drain(&mut writes, now + MS), [0, 1]);
         assert_eq!(writes.next_due(), None);
         writes.start(now + MS, || MS);

@@ -79,10 +79,7 @@ pub(crate) fn result(number: u32, task: &str, version_number: u64, outcome: Outc
 
 /// A gateway acknowledged this version.
 pub(crate) fn shown(number: u32, task: &str, version_number: u64) -> Settlement {
-    Settlement {
-        result: result(number, task, version_number, Outcome::Shown),
-        shown: Some(fields(version_number)),
-    }
+    Settlement { result: result(number, task, version_number, Outcome::Shown), shown: Some(fields(version_number)) }
 }
 
 /// It ended otherwise.

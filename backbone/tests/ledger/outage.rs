@@ -166,9 +166,7 @@ async fn a_request_of_thousands_is_answered_in_order_and_batches_are_counted() {
     writer.register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-    for line in
-        [r#"task_worker_ledger_batch_labels_sum{operation="open"} 2300.0"#, "task_worker_ledger_up 1"]
-    {
+    for line in [r#"task_worker_ledger_batch_labels_sum{operation="open"} 2300.0"#, "task_worker_ledger_up 1"] {
         assert!(text.contains(line), "{line} in {text}");
     }
     life.end(writer).await;

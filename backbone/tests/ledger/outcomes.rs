@@ -59,10 +59,7 @@ async fn documents_are_as_the_contract_says() {
     let fields = doc! { "name": "Furadeira 650W", "price": "42.90", "currency": "BRL" };
     let desired = doc! { "version": 42_i64, "fields": fields.clone(), "task_id": "t-1" };
     let shown = doc! { "version": 42_i64, "fields": fields, "at": at, "task_id": "t-1", "gateway": "00fa7e000001" };
-    assert_eq!(
-        stored,
-        doc! { "_id": "001a00000001", "desired": desired, "store": "sp-014", "shown": shown }
-    );
+    assert_eq!(stored, doc! { "_id": "001a00000001", "desired": desired, "store": "sp-014", "shown": shown });
 }
 
 #[tokio::test]

@@ -84,7 +84,8 @@ async fn processes_prepare_at_once_and_the_indexes_serve() {
         ] },
     ];
     for command in plans {
-        let plan: Document = database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await.unwrap();
+        let plan: Document =
+            database.run_command(doc! { "explain": command, "verbosity": "queryPlanner" }).await.unwrap();
         let plan = plan.to_string();
         assert!(plan.contains("IXSCAN") && !plan.contains("COLLSCAN") && !plan.contains("\"SORT\""), "{plan}");
     }

@@ -61,8 +61,7 @@ fn client_id(options: &GatewayOptions) -> String {
 fn open_v5(options: &GatewayOptions, broker: &MqttUrl) -> Result<(Publisher, Link), String> {
     let id = client_id(options);
     let mut mqtt = broker.options(&id).map_err(|error| error.to_string())?;
-    let will =
-        v5::LastWill::new(topic(options.mac, Channel::Status), OFFLINE, QoS::AtLeastOnce, false, None);
+    let will = v5::LastWill::new(topic(options.mac, Channel::Status), OFFLINE, QoS::AtLeastOnce, false, None);
     mqtt.set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY_SECONDS))
         .set_session_store(NothingKept)

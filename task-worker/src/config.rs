@@ -1,0 +1,48 @@
+//! What a task worker can be told.
+
+use backbone::{
+    ledger::LedgerUrl,
+    queue::{AmqpUrl, Topology},
+    service::{ServiceArgs, parse_duration},
+};
+use std::time::Duration;
+
+/// Takes tasks from RabbitMQ, drives each of their labels to its newest version, and records how that ended.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version, about)]
+pub struct Config {
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
+    pub amqp_url: AmqpUrl,
+
+    /// MongoDB, with the database (else esl): mongodb://user:password@host:port/database
+    #[arg(long, env = "MONGODB_URL", default_value = "mongodb://127.0.0.1:27017/esl", hide_env_values = true)]
+    pub mongodb_url: LedgerUrl,
+
+    /// How long one attempt waits for the gateway's answer, at most until the task's deadline
+    #[arg(long, env = "RPC_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
+    pub rpc_timeout: Duration,
+
+    /// How many tasks are worked on at the same time
+    #[arg(long, env = "TASK_CONCURRENCY", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    pub task_concurrency: u16,
+
+    /// How many RPCs are in flight at the same time, of all tasks together
+    #[arg(long, env = "RPC_CONCURRENCY", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub rpc_concurrency: u16,
+
+    /// After how many deliveries that ended in a crash or a lost connection a task becomes a dead letter; the same
+    /// for all processes that declare the queue
+    #[arg(long, env = "TASK_DELIVERY_LIMIT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub task_delivery_limit: u32,
+
+    /// What every role can be told
+    #[command(flatten)]
+    pub service: ServiceArgs,
+}
+
+impl Config {
+    pub(crate) fn topology(&self) -> Topology {
+        Topology { task_delivery_limit: self.task_delivery_limit }
+    }
+}

@@ -1,0 +1,211 @@
+//! # task-worker
+//!
+//! Takes tasks from the queue `esl.tasks`, one permit each, and brings every label of a task to exactly one recorded
+//! outcome:
+//!
+//! 1. [`execute`]: checks the task, finds its labels, tells the ledger what is desired, and decides for each label
+//!    ([`decide`]) whether it is news;
+//! 2. [`drive`]: makes RPCs for those that are, until the label has its outcome or the deadline has come;
+//! 3. [`execute`] again: records outcomes in the ledger, publishes the results, and only then acknowledges the task.
+//!
+//! A worker can be killed anywhere: its tasks are delivered to another, which finds in the ledger what was done.
+
+mod config;
+mod decide;
+mod drive;
+mod execute;
+mod metrics;
+
+pub use config::Config;
+
+use anyhow::{Context, Result};
+use backbone::{
+    ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
+    queue::{Broker, Delivery, Message, Prefetch, QueueError, RpcClient, Settler},
+    service::{Ended, Service, run_sessions},
+};
+use drive::{Driver, Interrupted};
+use execute::{Disposition, Executor};
+use metrics::Metrics;
+use protocol::names::amqp;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+/// Of the grace, so much is kept for handing back what could not be finished.
+const HAND_BACK: Duration = Duration::from_secs(3);
+
+/// What lives longer than a session.
+struct Worker {
+    config: Config,
+    ledger: Ledger,
+    writer: LedgerWriter,
+    telemetry: Telemetry,
+    metrics: Metrics,
+    id: Uuid,
+}
+
+/// Runs a task worker until `service.stop`, then drains it.
+///
+/// # Errors
+/// When the configuration can't work at all; servers that are down are waited for.
+pub async fn run(config: Config, mut service: Service) -> Result<()> {
+    let metrics = Metrics::register(&mut service.metrics);
+    let background = TaskTracker::new();
+    let closed = CancellationToken::new();
+    let ledger = Ledger::connect(&config.mongodb_url).await?;
+    let writer = LedgerWriter::start(&ledger, &background, &closed);
+    let telemetry = Telemetry::start(&ledger, &background);
+    writer.register(&mut service.metrics);
+    telemetry.register(&mut service.metrics);
+    service.open_admin_port(axum::Router::new());
+
+    let worker = Arc::new(Worker { config, ledger, writer, telemetry, metrics, id: Uuid::now_v7() });
+    run_sessions(&service.stop, || session(&worker, &service)).await;
+    closed.cancel();
+    drop(worker);
+    background.close();
+    background.wait().await;
+    Ok(())
+}
+
+async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
+    tokio::select! {
+        () = worker.writer.wait_until(true) => {}
+        () = service.stop.cancelled() => return Ok(Ended::Stopped),
+    }
+    let broker = Broker::connect(&worker.config.amqp_url, service.name).await.context("opening a session")?;
+    broker.declare(&worker.config.topology()).await.context("opening a session")?;
+    let (rpc, listen) = RpcClient::open(&broker).await?;
+    let mut listen = std::pin::pin!(listen);
+    let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
+    let mut tasks = broker.consume(amqp::TASKS, Prefetch::Each(worker.config.task_concurrency)).await?;
+    tracing::info!(amqp.url = %worker.config.amqp_url, "takes tasks");
+    service.readiness.set(true);
+    let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
+    let in_hand = TaskTracker::new();
+    let over = CancellationToken::new();
+    let (failed, mut failures) = mpsc::channel(1);
+    let ended = loop {
+        // The permit first, then the message: the prefetch window holds nothing that nobody works on.
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            tasks.next().await.map(|delivery| (permit, delivery))
+        };
+        tokio::select! {
+            next = next => match next {
+                Ok((permit, delivery)) => {
+                    let handle = handle(Arc::clone(&executor), tasks.settler(), delivery, failed.clone());
+                    in_hand.spawn(over.clone().run_until_cancelled_owned(async move {
+                        handle.await;
+                        drop(permit);
+                    }));
+                }
+                Err(error) => break Ended::Lost(error.into()),
+            },
+            Some(error) = failures.recv() => break Ended::Lost(error.into()),
+            error = &mut listen => break Ended::Lost(error.into()),
+            error = broker.lost() => break Ended::Lost(error.into()),
+            () = service.stop.cancelled() => break Ended::Stopped,
+        }
+    };
+    service.readiness.set(false);
+    in_hand.close();
+    if matches!(ended, Ended::Stopped) {
+        tasks.cancel().await?;
+        let drained = drain(&in_hand, service.drain_grace.saturating_sub(HAND_BACK));
+        // Replies must be heard to the end.
+        tokio::select! {
+            () = drained => {}
+            _ = &mut listen => {}
+        }
+    }
+    over.cancel();
+    in_hand.wait().await;
+    if matches!(ended, Ended::Stopped) {
+        broker.close().await;
+    }
+    Ok(ended)
+}
+
+async fn drain(in_hand: &TaskTracker, grace: Duration) {
+    if tokio::time::timeout(grace, in_hand.wait()).await.is_err() {
+        tracing::info!(tasks = in_hand.len(), "handing back what could not be finished in time");
+    }
+}
+
+impl Worker {
+    fn executor(&self, rpc: RpcClient, publisher: backbone::queue::Publisher, stop: CancellationToken) -> Executor {
+        let driver = Driver {
+            rpc,
+            ledger: self.writer.clone(),
+            telemetry: self.telemetry.clone(),
+            metrics: self.metrics.clone(),
+            permits: Semaphore::new(self.config.rpc_concurrency.into()),
+            rpc_timeout: self.config.rpc_timeout,
+            worker: self.id,
+            stop,
+        };
+        Executor { driver, ledger: self.ledger.clone(), publisher }
+    }
+}
+
+/// Executes a task and settles its message: the only place where that is done. An error that goes to `failed` ends the
+/// session; the message is then not acknowledged, so it is delivered again.
+async fn handle(executor: Arc<Executor>, settler: Settler, delivery: Delivery, failed: mpsc::Sender<Interrupted>) {
+    let metrics = &executor.driver.metrics;
+    let _in_hand = metrics.task_in_hand();
+    let disposition = match executor.execute(&delivery).await {
+        // What the ledger can never hold will not be better when it is delivered again.
+        Err(Interrupted::Ledger(error @ LedgerError::Refused { .. })) => {
+            Ok(Disposition::Dead(format!("{:#}", anyhow::Error::from(error))))
+        }
+        disposition => disposition,
+    };
+    let settled = match disposition {
+        Ok(disposition) => settle(&executor, &settler, &delivery, disposition).await,
+        Err(error) => Err(error),
+    };
+    metrics.count_task(settled.as_ref().copied().unwrap_or("interrupted"));
+    match settled {
+        Ok(_) | Err(Interrupted::Stopping) => {}
+        // One failure ends the session; that others follow is no news.
+        Err(error) => drop(failed.try_send(error)),
+    }
+}
+
+async fn settle(
+    executor: &Executor,
+    settler: &Settler,
+    delivery: &Delivery,
+    disposition: Disposition,
+) -> Result<&'static str, Interrupted> {
+    let end = match disposition {
+        Disposition::Done => "done",
+        Disposition::Unbound => "unbound",
+        Disposition::Stamped(task) => {
+            executor.enqueue(&task).await?;
+            "stamped"
+        }
+        Disposition::Dead(reason) => {
+            tracing::warn!(reason, "task moved to the dead letters: it can't be used");
+            bury(executor, delivery, &reason).await?;
+            "dead"
+        }
+    };
+    settler.settle(&[delivery.ticket]).await?;
+    Ok(end)
+}
+
+async fn bury(executor: &Executor, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
+    let message = Message {
+        routing_key: amqp::DEAD_TASKS,
+        body: &delivery.body,
+        persistent: true,
+        mandatory: true,
+        headers: &[(amqp::REASON, reason)],
+        ..Message::default()
+    };
+    executor.publisher.publish(message).await.map(drop)
+}
