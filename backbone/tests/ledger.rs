@@ -1,5 +1,7 @@
 //! The ledger on a real MongoDB: the one that the test run shares, and one of its own where it is hurt.
 
+#![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
+
 #[path = "ledger/fixture.rs"]
 mod fixture;
 #[path = "ledger/newest_wins.rs"]

@@ -1,1 +1,17 @@
-//! x
+//! What stories across all roles are told with: a running backbone on real servers, a store backend that enqueues, an
+//! observer of the results, and the [books](Story::check_books) that must balance at the end.
+//!
+//! The stories are in `tests/stories`, one module each. Run them with `make test`, or one by one with
+//! `target/debug/testbed exec -- cargo nextest run -p integration happy_path`.
+
+mod backend;
+mod books;
+mod emulator;
+mod results;
+mod story;
+
+pub use backend::{Backend, price_update};
+pub use books::Books;
+pub use emulator::{EmulatedLabel, Emulator, Write};
+pub use results::Results;
+pub use story::{Story, gateway_mac, label_mac, labels, quick};

@@ -21,14 +21,15 @@ impl LedgerUrl {
 impl FromStr for LedgerUrl {
     type Err = UrlError;
 
-    /// The hosts of a replica set are no URL to a URL parser, so that sees only the first of them.
+    /// The hosts of a replica set are no URL to a URL parser, so that sees only the first of them. `mongodb+srv`
+    /// is not taken: the client library is built without a resolver for it.
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let authority_at = text.find("://").map_or(text.len(), |at| at + 3);
         let authority_end = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
         let hosts_at = text[..authority_end].rfind('@').map_or(authority_at, |at| at + 1).max(authority_at);
         let (hosts, rest) = (&text[hosts_at..authority_end], &text[authority_end..]);
         let (first, others) = hosts.split_once(',').unwrap_or((hosts, ""));
-        let url = SecretUrl::parse(&format!("{}{first}{rest}", &text[..hosts_at]), &["mongodb", "mongodb+srv"])?;
+        let url = SecretUrl::parse(&format!("{}{first}{rest}", &text[..hosts_at]), &["mongodb"])?;
         if !others.is_empty() && others.split(',').any(str::is_empty) {
             return Err(UrlError::NoHost);
         }
@@ -69,8 +70,17 @@ mod tests {
 
     #[test]
     fn what_is_no_url_of_a_ledger_is_refused() {
-        for url in ["", "esl", "mongodb://", "mongodb://a,,b/esl", "mongodb://,b", "redis://one", "a@b", "mongodb:/@x"]
-        {
+        for url in [
+            "",
+            "esl",
+            "mongodb://",
+            "mongodb://a,,b/esl",
+            "mongodb://,b",
+            "redis://one",
+            "mongodb+srv://one",
+            "a@b",
+            "mongodb:/@x",
+        ] {
             assert!(url.parse::<LedgerUrl>().is_err(), "{url}");
         }
     }

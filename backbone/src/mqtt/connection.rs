@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests and acknowledgements that may wait for the event loop, beyond the receive maximum.
 const REQUEST_QUEUE: usize = 64;
+/// The broker delivers no larger packet than this; a report of 4,000 labels has 256 KiB.
+const MAX_PACKET_BYTES: u32 = 300 * 1024;
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
@@ -66,6 +68,7 @@ fn mqtt_options(options: &ClientOptions) -> Result<MqttOptions, rumqttc::TlsErro
     mqtt.set_clean_start(true)
         .set_session_expiry_interval(Some(0))
         .set_receive_maximum(Some(options.receive_maximum))
+        .set_max_packet_size(Some(MAX_PACKET_BYTES))
         .set_outgoing_inflight_upper_limit(options.receive_maximum)
         .set_request_channel_capacity(usize::from(options.receive_maximum) + REQUEST_QUEUE)
         .set_max_request_batch(64)

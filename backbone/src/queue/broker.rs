@@ -61,6 +61,17 @@ impl Broker {
         Consumer::start(channel, queue, prefetch).await
     }
 
+    /// Declares a durable queue for results and consumes it: what a store backend does. `pattern` is a routing key in
+    /// which `*` stands for a word, such as `sp-014.*`, or `#` for everything.
+    ///
+    /// # Errors
+    /// When the queue exists with other properties, or the connection is lost.
+    pub async fn consume_results(&self, queue: &str, pattern: &str, prefetch: u16) -> Result<Consumer, QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare_results_queue(&channel, queue, pattern).await?;
+        Consumer::start(channel, queue, Prefetch::Together(prefetch)).await
+    }
+
     /// Declares this session's own reply queue, exclusive and gone with the session, and consumes it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::error::{Doing, QueueError};
 use lapin::{
     Channel, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use protocol::names::amqp;
@@ -61,6 +61,21 @@ pub(super) async fn declare_reply_queue(channel: &Channel, name: &str) -> Result
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), options, FieldTable::default()).await.doing("declaring the reply queue")?;
     Ok(())
+}
+
+pub(super) async fn declare_results_queue(channel: &Channel, name: &str, pattern: &str) -> Result<(), QueueError> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.into(), durable, FieldTable::default()).await.doing("declaring a results queue")?;
+    channel
+        .queue_bind(
+            name.into(),
+            amqp::RESULTS.into(),
+            pattern.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+        .await
+        .doing("binding a results queue")
 }
 
 pub(super) async fn backlog(channel: &Channel, queue: &str) -> Result<u32, QueueError> {

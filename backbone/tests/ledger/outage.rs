@@ -2,6 +2,7 @@
 
 use crate::fixture::*;
 use backbone::ledger::{LabelState, LedgerError, LedgerWriter, What};
+use mongodb::bson::doc;
 use std::{future::Future, time::Duration};
 use testbed::{MongoDb, MongoDbOptions};
 use tokio::time::timeout;
@@ -151,6 +152,19 @@ async fn a_request_that_can_not_be_done_spoils_no_other() {
         assert_eq!(answer.is_ok(), number != 7, "{number}: {answer:?}");
     }
     assert!(writer.is_up());
+    life.end(writer).await;
+}
+
+#[tokio::test]
+async fn a_record_that_can_not_be_read_spoils_no_other() {
+    let (ledger, database) = fresh().await;
+    let strange = doc! { "_id": label(1).to_string(), "desired": { "version": "four" } };
+    database.collection("labels").insert_one(strange).await.unwrap();
+    let (life, writer) = Life::start(&ledger);
+    let looks = (0..3).map(|number| writer.look(vec![label(number)]));
+    let answers = soon(futures::future::join_all(looks)).await;
+    assert!(matches!(answers[1], Err(LedgerError::Refused { .. })), "{answers:?}");
+    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
     life.end(writer).await;
 }
 

@@ -17,7 +17,7 @@ fn latency(number: u32) -> RpcLatency {
     RpcLatency {
         at: now(),
         label: label(number),
-        gateway: (number % 3 != 0).then(|| id("00fa7e000001")),
+        gateway: (!number.is_multiple_of(3)).then(|| id("00fa7e000001")),
         outcome: "ack",
         latency: Duration::from_micros(1_500),
         worker: Uuid::nil(),

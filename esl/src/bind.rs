@@ -1,0 +1,99 @@
+//! `esl bind`: which label stands for which product.
+
+use crate::{
+    bindings,
+    cli::BindArgs,
+    failure::{Ending, Failure},
+    output::Output,
+    progress,
+    table::{BadCell, lines_in},
+    text::{count, grouped},
+};
+use anyhow::Context;
+use backbone::ledger::{BindReport, Binding, Ledger, LedgerUrl};
+use serde::Serialize;
+use std::fmt;
+
+/// So many labels go to the ledger at a time.
+const CHUNK: usize = 1_000;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    labels: usize,
+    new: u64,
+    changed: u64,
+    unchanged: u64,
+    bad_lines: usize,
+    bad_cells: Vec<BadCell>,
+    ignored_columns: Vec<String>,
+}
+
+/// Binds the labels of a file.
+pub(crate) async fn run(args: &BindArgs, output: Output) -> Result<Ending, Failure> {
+    let table = bindings::read(&args.file)?.demand(&args.file, args.skip_bad)?;
+    output.bad_cells(&table.bad);
+    let ledger = open(&args.mongodb.mongodb_url).await?;
+    let bound = bind(&ledger, &table.rows).await.with_context(|| at(&args.mongodb.mongodb_url))?;
+    let report = Report {
+        labels: table.rows.len(),
+        new: bound.new,
+        changed: bound.changed,
+        unchanged: bound.unchanged,
+        bad_lines: lines_in(&table.bad),
+        bad_cells: table.bad,
+        ignored_columns: table.ignored,
+    };
+    output.answer(&report)?;
+    Ok(Ending::of(report.bad_lines == 0))
+}
+
+async fn bind(ledger: &Ledger, bindings: &[Binding]) -> anyhow::Result<BindReport> {
+    ledger.prepare().await?;
+    let bar = progress::bar(bindings.len() as u64, "binding labels");
+    let mut sum = BindReport::default();
+    for chunk in bindings.chunks(CHUNK) {
+        let bound = ledger.bind(chunk).await.with_context(|| {
+            let done = grouped(sum.new + sum.changed + sum.unchanged);
+            format!("{done} labels are bound, so run it again when the server is back")
+        })?;
+        sum.new += bound.new;
+        sum.changed += bound.changed;
+        sum.unchanged += bound.unchanged;
+        bar.inc(chunk.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(sum)
+}
+
+/// Makes ready to ask the ledger.
+pub(crate) async fn open(url: &LedgerUrl) -> Result<Ledger, Failure> {
+    Ok(Ledger::connect(url).await.with_context(|| at(url))?)
+}
+
+/// What a failure of the ledger begins with.
+pub(crate) fn at(url: &LedgerUrl) -> String {
+    format!("MongoDB at {url}")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [new, changed, unchanged] = [self.new, self.changed, self.unchanged].map(grouped);
+        writeln!(
+            f,
+            "{} bound: {new} new, {changed} changed, {unchanged} as before",
+            count(self.labels as u64, "label")
+        )?;
+        write_skipped(f, self.bad_lines, &self.ignored_columns)
+    }
+}
+
+/// Says what of a file was not used.
+pub(crate) fn write_skipped(f: &mut fmt::Formatter<'_>, bad_lines: usize, ignored: &[String]) -> fmt::Result {
+    if bad_lines > 0 {
+        writeln!(f, "{} skipped", count(bad_lines as u64, "bad line"))?;
+    }
+    if !ignored.is_empty() {
+        writeln!(f, "columns ignored: {}", ignored.join(", "))?;
+    }
+    Ok(())
+}

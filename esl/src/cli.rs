@@ -1,0 +1,263 @@
+//! What can be asked.
+
+use backbone::{ledger::LedgerUrl, queue::AmqpUrl, registry::RedisUrl, service::parse_duration};
+use clap::{Args, Parser, Subcommand};
+use protocol::{BatchId, LabelMac, Store, TaskId};
+use std::{path::PathBuf, time::Duration};
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 all is well; 1 it failed, or not all is well; 2 what was given can't be used, and nothing was done;
+130 interrupted by Ctrl-C.
+
+Servers are named by flags or by the environment variables AMQP_URL, MONGODB_URL and REDIS_URL.";
+
+const BIND_HELP: &str = "\
+Example:
+  esl bind bindings.csv
+
+  label,sku,store
+  00:1a:2b:00:00:01,7894417001018,sp-014
+
+Columns may be in any order and separated by ',', ';' or tabs. If a line is bad, all that is wrong is listed and nothing
+is bound (exit code 2); with --skip-bad the good lines are bound (exit code 1). Binding twice does no harm.";
+
+const ENQUEUE_HELP: &str = "\
+Example:
+  esl enqueue prices.csv --store sp-014 --batch promo-2026-11 --watch
+
+  sku,name,price,currency
+  7894417001018,Furadeira de Impacto 650W 127V,299.90,BRL
+
+A column \"version\" may be added: a whole number that grows with every change of a product. Without it a task's own
+time is its version. Columns may be in any order and separated by ',', ';' or tabs; a price has a decimal point.
+
+If a line is bad, all that is wrong is listed and nothing is sent (exit code 2); with --skip-bad the good lines are
+sent, and the exit code is 1 even if all of their labels show their price.
+
+With --watch the exit code is 0 only if every label shows its new price.";
+
+const WATCH_HELP: &str = "\
+Examples:
+  esl watch promo-2026-11 --file prices.csv --store sp-014
+  esl watch promo-2026-11 --total 2000
+
+The exit code is 0 only if every label shows its new price.";
+
+const LABEL_HELP: &str = "\
+Example:
+  esl label 00:1a:2b:00:00:01
+
+The exit code is 1 if the label does not show what it should, or is unknown.";
+
+const GATEWAYS_HELP: &str = "\
+Example:
+  esl gateways --json";
+
+const DEAD_HELP: &str = "\
+Examples:
+  esl dead
+  esl dead replay --task 0198c0de-0000-7000-8000-000000000000 --task 0198c0de-0000-7000-8000-000000000001
+  esl dead replay --all --yes
+
+Listing removes nothing. A replayed task goes through esl.tasks once more; what is already done of it is not done again.";
+
+/// Sends prices to electronic shelf labels, follows them, and says what a label shows and why
+#[derive(Debug, Parser)]
+#[command(name = "esl", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// Answer with one JSON document on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Load which label stands for which product in which store
+    #[command(after_help = BIND_HELP)]
+    Bind(BindArgs),
+    /// Send a price file: one task per line
+    #[command(after_help = ENQUEUE_HELP)]
+    Enqueue(EnqueueArgs),
+    /// Follow a batch that was sent before until each of its labels has its outcome
+    #[command(after_help = WATCH_HELP)]
+    Watch(WatchArgs),
+    /// Say what a label should show, shows and has shown, and which gateways hear it
+    #[command(after_help = LABEL_HELP)]
+    Label(LabelArgs),
+    /// List the gateways
+    #[command(after_help = GATEWAYS_HELP)]
+    Gateways(GatewaysArgs),
+    /// List the tasks that could not be used, or send them again
+    #[command(after_help = DEAD_HELP)]
+    Dead(DeadArgs),
+}
+
+/// Where RabbitMQ is.
+#[derive(Debug, Args)]
+pub(crate) struct Amqp {
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
+    pub(crate) amqp_url: AmqpUrl,
+}
+
+/// Where MongoDB is.
+#[derive(Debug, Args)]
+pub(crate) struct Mongodb {
+    /// MongoDB: mongodb://host:port/database
+    #[arg(long, env = "MONGODB_URL", default_value = "mongodb://127.0.0.1:27017/esl", hide_env_values = true)]
+    pub(crate) mongodb_url: LedgerUrl,
+}
+
+/// Where Redis is.
+#[derive(Debug, Args)]
+pub(crate) struct Redis {
+    /// Redis: redis://user:password@host:port/db, or rediss://
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub(crate) redis_url: RedisUrl,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BindArgs {
+    /// Binding file: columns label, sku, store
+    pub(crate) file: PathBuf,
+
+    /// Bind the good lines even if others are bad
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+
+    #[command(flatten)]
+    pub(crate) mongodb: Mongodb,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnqueueArgs {
+    /// Price file: columns sku, name, price, currency, and perhaps version
+    pub(crate) file: PathBuf,
+
+    /// The store whose labels shall show these prices
+    #[arg(long)]
+    pub(crate) store: Store,
+
+    /// A name for these tasks, to follow them by; made up where none is given
+    #[arg(long)]
+    pub(crate) batch: Option<BatchId>,
+
+    /// How long each task may take from its first delivery
+    #[arg(long, default_value = "180s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// Follow the batch until each of its labels has its outcome (needs MongoDB)
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    /// Send the good lines even if others are bad
+    #[arg(long)]
+    pub(crate) skip_bad: bool,
+
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+
+    #[command(flatten)]
+    pub(crate) amqp: Amqp,
+
+    #[command(flatten)]
+    pub(crate) mongodb: Mongodb,
+}
+
+/// How long a batch is followed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Patience {
+    /// Stop following when no label has ended for so long [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) give_up_after: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("labels").required(true).args(["total", "file"]))]
+pub(crate) struct WatchArgs {
+    /// The batch
+    pub(crate) batch: BatchId,
+
+    /// How many labels it has
+    #[arg(long)]
+    pub(crate) total: Option<u64>,
+
+    /// The price file that was sent: its products' labels are counted
+    #[arg(long, requires = "store")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The store that it was sent for
+    #[arg(long)]
+    pub(crate) store: Option<Store>,
+
+    #[command(flatten)]
+    pub(crate) patience: Patience,
+
+    #[command(flatten)]
+    pub(crate) amqp: Amqp,
+
+    #[command(flatten)]
+    pub(crate) mongodb: Mongodb,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// The label's MAC address, in any common spelling
+    pub(crate) mac: LabelMac,
+
+    /// How many of its latest outcomes to list
+    #[arg(long, default_value_t = 20)]
+    pub(crate) history: u32,
+
+    #[command(flatten)]
+    pub(crate) mongodb: Mongodb,
+
+    #[command(flatten)]
+    pub(crate) redis: Redis,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewaysArgs {
+    #[command(flatten)]
+    pub(crate) redis: Redis,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadArgs {
+    /// List at most so many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub(crate) limit: u16,
+
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true, global = true)]
+    pub(crate) amqp_url: AmqpUrl,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<DeadCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadCommand {
+    /// Send dead letters again
+    #[command(after_help = DEAD_HELP)]
+    Replay(ReplayArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["all", "task"]))]
+pub(crate) struct ReplayArgs {
+    /// All that are there now
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Those of this task; may be given several times
+    #[arg(long, value_name = "ID")]
+    pub(crate) task: Vec<TaskId>,
+
+    /// Don't ask; asked is only on a terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+}

@@ -1,0 +1,159 @@
+//! `esl enqueue`: a price file becomes tasks.
+
+use crate::{
+    balance::{Balance, Batch},
+    bind::{open, write_skipped},
+    cli::EnqueueArgs,
+    failure::{Ending, Failure},
+    output::Output,
+    prices::{self, PriceChange},
+    publish::Publishing,
+    table::{BadCell, lines_in},
+    text::{count, seconds},
+    watch::{self, Follower},
+};
+use anyhow::Context;
+use backbone::{ledger::Ledger, service::now};
+use protocol::{Action, BatchId, Store, Task};
+use serde::Serialize;
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// After Ctrl-C, confirms of what is under way are waited for so long.
+const LAST_CONFIRMS: Duration = Duration::from_secs(3);
+
+#[derive(Debug, Serialize)]
+struct Report {
+    batch: BatchId,
+    store: Store,
+    tasks: usize,
+    confirmed: usize,
+    sending_seconds: f64,
+    bad_lines: usize,
+    bad_cells: Vec<BadCell>,
+    ignored_columns: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    balance: Option<Balance>,
+    #[serde(skip)]
+    follow_by: String,
+}
+
+/// Sends a price file.
+pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Failure> {
+    let table = prices::read(&args.file)?.demand(&args.file, args.skip_bad)?;
+    output.bad_cells(&table.bad);
+    let batch = args.batch.clone().map_or_else(|| made_up(&args.store), Ok)?;
+    let tasks = tasks(args, &batch, &table.rows)?;
+    // Counted before anything is sent: if the ledger is away, nobody could follow.
+    let followed = if args.watch { Some(followed(args, &batch, &table.rows).await?) } else { None };
+
+    let began = Instant::now();
+    let confirmed = send(args, &tasks).await?;
+    let mut report = Report {
+        store: args.store.clone(),
+        tasks: tasks.len(),
+        confirmed,
+        sending_seconds: began.elapsed().as_secs_f64(),
+        bad_lines: lines_in(&table.bad),
+        bad_cells: table.bad,
+        ignored_columns: table.ignored,
+        balance: None,
+        follow_by: format!(
+            "esl watch {batch:?} --file {} --store {}",
+            args.file.display(),
+            args.store,
+            batch = batch.as_str()
+        ),
+        batch,
+    };
+    let ending = match followed {
+        _ if confirmed < tasks.len() => Ending::Interrupted,
+        None => Ending::Well,
+        Some((ledger, batch)) => {
+            let follower = Follower::new(ledger, args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone(), batch);
+            let (balance, ending) = follower.follow(args.patience).await?;
+            report.balance = Some(balance);
+            ending
+        }
+    };
+    output.answer(&report)?;
+    Ok(if ending == Ending::Well { Ending::of(report.bad_lines == 0) } else { ending })
+}
+
+fn made_up(store: &Store) -> Result<BatchId, Failure> {
+    format!("{store}-{}", now()).parse().map_err(|error| Failure::Input(format!("{error}; give it as --batch")))
+}
+
+fn tasks(args: &EnqueueArgs, batch: &BatchId, changes: &[PriceChange]) -> Result<Vec<Task>, Failure> {
+    let timeout_ms = u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX);
+    let task = |change: &PriceChange| {
+        Ok(Task {
+            task_id: Uuid::now_v7().to_string().parse().context("naming a task")?,
+            store: args.store.clone(),
+            action: Action::PriceUpdate,
+            sku: Some(change.sku.clone()),
+            labels: None,
+            version: change.version,
+            fields: change.fields.clone(),
+            batch: Some(batch.clone()),
+            timeout_ms: Some(timeout_ms),
+        })
+    };
+    let tasks = changes.iter().map(task).collect::<anyhow::Result<Vec<_>>>()?;
+    if let Some(first) = tasks.first() {
+        // What they have in common, read as a worker reads it.
+        let body = serde_json::to_vec(first).context("writing a task")?;
+        Task::parse(&body).map_err(|error| Failure::Input(format!("--timeout: {error}")))?;
+    }
+    Ok(tasks)
+}
+
+async fn followed(args: &EnqueueArgs, id: &BatchId, changes: &[PriceChange]) -> Result<(Ledger, Batch), Failure> {
+    let ledger = open(&args.mongodb.mongodb_url).await?;
+    let batch = watch::counted(&ledger, &args.mongodb.mongodb_url, id, &args.store, changes).await?;
+    if watch::ended(&ledger, &args.mongodb.mongodb_url, id).await? > 0 {
+        let text =
+            format!("--batch {id}: tasks of an earlier batch of this name would be counted too; choose another name");
+        return Err(Failure::Input(text));
+    }
+    Ok((ledger, batch))
+}
+
+/// Answers how many tasks are confirmed: all, unless it was interrupted.
+async fn send(args: &EnqueueArgs, tasks: &[Task]) -> Result<usize, Failure> {
+    let stop = CancellationToken::new();
+    let publishing = Publishing::new(tasks, stop.clone());
+    let interrupted = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        stop.cancel();
+        tokio::time::sleep(LAST_CONFIRMS).await;
+    };
+    tokio::select! {
+        sent = publishing.run(&args.amqp.amqp_url) => sent?,
+        () = interrupted => {}
+    }
+    Ok(publishing.confirmed())
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = seconds(Duration::from_secs_f64(self.sending_seconds));
+        if self.confirmed < self.tasks {
+            let (confirmed, tasks) = (count(self.confirmed as u64, "task"), count(self.tasks as u64, "task"));
+            writeln!(f, "interrupted: RabbitMQ has confirmed {confirmed} of {tasks} of batch {}", self.batch)?;
+        } else {
+            writeln!(f, "{} sent in {duration}, batch {}", count(self.tasks as u64, "task"), self.batch)?;
+        }
+        write_skipped(f, self.bad_lines, &self.ignored_columns)?;
+        match &self.balance {
+            Some(balance) => balance.fmt(f),
+            None => writeln!(f, "follow: {}", self.follow_by),
+        }
+    }
+}
