@@ -1,6 +1,7 @@
 //! The ledger on a real MongoDB: the one that the test run shares, and one of its own where it is hurt.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
+#![allow(clippy::disallowed_methods, reason = "tests await what they spawn, and get their server by the environment")]
 
 #[path = "ledger/fixture.rs"]
 mod fixture;

@@ -184,13 +184,8 @@ impl Answers {
     async fn repair(&self, label: LabelMac) {
         let Some(body) = repair_task(label).and_then(|task| serde_json::to_vec(&task).ok()) else { return };
         tracing::info!(device.mac = %label, "the label may have gone back to an older version: repairing it");
-        let task = Message {
-            routing_key: amqp::TASKS,
-            body: &body,
-            persistent: true,
-            mandatory: true,
-            ..Message::default()
-        };
+        let task =
+            Message { routing_key: amqp::TASKS, body: &body, persistent: true, mandatory: true, ..Message::default() };
         self.publish(&task).await;
         self.metrics.repairs.inc();
     }

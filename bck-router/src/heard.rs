@@ -130,7 +130,10 @@ mod tests {
             assert_eq!(heard.hear(GATEWAY, LABEL, rssi(dbm), at(second)), Verdict::Keep);
         }
         let verdicts: Vec<_> = (5..10).map(|n| heard.hear(GATEWAY, LABEL, rssi(-80), at(2 * n))).collect();
-        assert!(verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(rssi) if rssi.dbm() <= -64)), "{verdicts:?}");
+        assert!(
+            verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(rssi) if rssi.dbm() <= -64)),
+            "{verdicts:?}"
+        );
     }
 
     #[test]

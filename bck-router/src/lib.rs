@@ -95,8 +95,7 @@ fn subscribe(
     let (sender, inbox) = mpsc::channel(usize::from(receive_maximum) * config.mqtt_url.iter().count());
     let join = |url: &backbone::mqtt::MqttUrl| {
         let client_id = format!("bck-router-{}", uuid::Uuid::new_v4().simple());
-        let options =
-            ClientOptions { url: url.clone(), client_id, subscription: Some(subscription), receive_maximum };
+        let options = ClientOptions { url: url.clone(), client_id, subscription: Some(subscription), receive_maximum };
         Client::start(options, sender.clone(), connections)
     };
     (config.mqtt_url.iter().map(join).collect(), inbox)

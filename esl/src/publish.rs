@@ -121,10 +121,11 @@ impl<'a> Publishing<'a> {
         // A full queue refuses everything: begin no more, but hear what becomes of those under way.
         let enough = self.stop.child_token();
         let mut refused = Ok(());
-        let mut confirms = stream::iter(missing)
+        let confirms = stream::iter(missing)
             .take_until(enough.cancelled())
             .map(async |(task, confirmed)| (confirmed, publish(publisher, &body(task)).await))
             .buffer_unordered(IN_FLIGHT);
+        let mut confirms = std::pin::pin!(confirms);
         let mut silent = false;
         loop {
             match tokio::time::timeout(SILENCE, confirms.next()).await {

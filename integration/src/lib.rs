@@ -7,11 +7,13 @@
 mod backend;
 mod books;
 mod emulator;
+mod load;
 mod results;
 mod story;
 
 pub use backend::{Backend, price_update};
 pub use books::Books;
 pub use emulator::{EmulatedLabel, Emulator, Write};
+pub use load::Load;
 pub use results::Results;
 pub use story::{Story, gateway_mac, label_mac, labels, quick};

@@ -26,6 +26,7 @@ impl Results {
     pub async fn observe(url: AmqpUrl) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (count, mut changed) = watch::channel(0);
+        #[expect(clippy::disallowed_methods, reason = "aborted on drop")]
         let task = tokio::spawn(observe(url, Arc::clone(&seen), count));
         changed.changed().await.expect("the observer lives");
         Self { seen, changed, task }
@@ -39,6 +40,12 @@ impl Results {
     /// How many pairs of task and label have a result.
     pub fn count(&self) -> usize {
         self.seen.lock().expect("no panic while locked").len()
+    }
+
+    /// How many of these have a result.
+    pub fn settled(&self, expected: &[(TaskId, LabelMac)]) -> usize {
+        let seen = self.seen.lock().expect("no panic while locked");
+        expected.iter().filter(|pair| seen.contains_key(pair)).count()
     }
 
     /// Waits until there is a result for each of these; false when that takes too long.

@@ -7,7 +7,10 @@ use backbone::{
     queue::{AmqpUrl, Broker},
 };
 use protocol::{GatewayMac, LabelMac, TaskId};
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use testbed::{Stack, StackConfig};
 
 /// A running backbone, a store backend, and observers.
@@ -15,7 +18,7 @@ pub struct Story {
     /// Servers and roles.
     pub stack: Stack,
     /// Who enqueues.
-    pub backend: Backend,
+    pub backend: Arc<Backend>,
     /// What was published.
     pub results: Results,
     /// What was recorded.
@@ -65,7 +68,7 @@ impl Story {
         let ledger = Ledger::connect(&stack.servers.mongodb_url.parse()?).await?;
         let emulator = Emulator::new(stack.emulator.admin_url());
         let results = Results::observe(amqp.clone()).await;
-        Ok(Self { stack, backend: Backend::new(amqp), results, ledger, emulator })
+        Ok(Self { stack, backend: Arc::new(Backend::new(amqp)), results, ledger, emulator })
     }
 
     /// Every pair of task and label that must come to an outcome.
@@ -74,6 +77,12 @@ impl Story {
         let pairs =
             enqueued.iter().flat_map(|(task, labels)| labels.iter().map(|label| (task.task_id.clone(), *label)));
         pairs.collect()
+    }
+
+    /// How many updates are confirmed by the broker and have no result yet.
+    pub fn under_way(&self) -> usize {
+        let expected = self.expected();
+        expected.len() - self.results.settled(&expected)
     }
 
     /// Waits until every label of every enqueued task has its result.

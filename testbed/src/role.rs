@@ -81,15 +81,18 @@ impl Role {
     /// Waits until `GET /ready` answers 200. The error has the end of the log.
     pub async fn wait_ready(&mut self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
-        let url = format!("{}/ready", self.admin_url());
         loop {
             check_progress(&mut self.process, &self.name, end)?;
-            let answer = self.client.get(&url).send().await;
-            if answer.is_ok_and(|response| response.status().is_success()) {
+            if self.is_ready().await {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Whether `GET /ready` answers 200 now.
+    pub async fn is_ready(&self) -> bool {
+        self.get("/ready").await.is_ok()
     }
 
     /// The sum of the samples called `sample` (as `/metrics` spells it, with suffixes such as `_total`),

@@ -18,6 +18,7 @@ pub struct SharedServers {
 
 impl SharedServers {
     /// The shared servers that the environment names; `None` if it names none.
+    #[expect(clippy::disallowed_methods, reason = "how `testbed exec` reaches the command that it runs")]
     pub fn from_env() -> Result<Option<Self>> {
         let get = |name| std::env::var(name).ok();
         let (Some(rabbitmq_url), Some(management_url), Some(mongodb_url)) =

@@ -104,10 +104,17 @@ impl Stack {
 
     /// Starts all roles on servers that run (perhaps with proxies between), and waits until all are ready.
     pub async fn on(servers: Servers, config: StackConfig) -> Result<Self> {
+        let mut stack = Self::launch(servers, config)?;
+        stack.wait_ready().await?;
+        Ok(stack)
+    }
+
+    /// Starts all roles, whether the servers run or not, and waits for nothing.
+    pub fn launch(servers: Servers, config: StackConfig) -> Result<Self> {
         let logs = LogDir::new(config.log_dir.as_deref())?;
         let start = |role| start_role(role, &servers, &config, logs.path());
         let several = |role, count| (0..count).map(|_| start(role)).collect::<Result<Vec<_>>>();
-        let mut stack = Self {
+        Ok(Self {
             emulator: start(GATEWAY_EMULATOR)?,
             workers: several(TASK_WORKER, config.workers)?,
             fwd_routers: several(FWD_ROUTER, config.fwd_routers)?,
@@ -115,11 +122,15 @@ impl Stack {
             servers,
             config,
             logs,
-        };
-        for role in stack.roles_mut() {
+        })
+    }
+
+    /// Waits until all roles are ready.
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        for role in self.roles_mut() {
             role.wait_ready(READY_LIMIT).await?;
         }
-        Ok(stack)
+        Ok(())
     }
 
     /// Starts one more process of a role, with the same settings as the others, and doesn't wait for it.

@@ -4,8 +4,8 @@ use super::{Readiness, ServiceArgs, admin};
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
 use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
-use tokio::{net::TcpListener, signal::unix, signal::unix::SignalKind, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::{net::TcpListener, signal::unix, signal::unix::SignalKind};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::EnvFilter;
 
 /// What a role is given to live by.
@@ -22,8 +22,23 @@ pub struct Service {
     /// Where the role registers its metrics, which get its name as prefix, before it opens the admin port.
     pub metrics: Registry,
     listener: Option<TcpListener>,
+    admin: AdminPort,
+}
+
+/// The task that serves the admin port, which outlives the role: probes are answered while it drains.
+#[derive(Debug, Clone, Default)]
+struct AdminPort {
+    tasks: TaskTracker,
     closed: CancellationToken,
-    admin: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl AdminPort {
+    async fn close(self) {
+        self.closed.cancel();
+        self.tasks.close();
+        // A client that holds its connection open must not hold up the exit.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
+    }
 }
 
 impl Service {
@@ -39,8 +54,7 @@ impl Service {
             drain_grace: args.drain_grace,
             metrics: Registry::with_prefix(name.replace('-', "_")),
             listener: Some(listener),
-            closed: CancellationToken::new(),
-            admin: None,
+            admin: AdminPort::default(),
         })
     }
 
@@ -48,8 +62,12 @@ impl Service {
     pub fn open_admin_port(&mut self, more: axum::Router) {
         if let Some(listener) = self.listener.take() {
             let metrics = Arc::new(std::mem::take(&mut self.metrics));
-            let server = admin::serve(listener, self.readiness.clone(), metrics, more, self.closed.clone());
-            self.admin = Some(tokio::spawn(server));
+            let server = admin::serve(listener, self.readiness.clone(), metrics, more, self.admin.closed.clone());
+            self.admin.tasks.spawn(async move {
+                if let Err(error) = server.await {
+                    tracing::error!("the admin port failed: {error}");
+                }
+            });
         }
     }
 }
@@ -89,7 +107,8 @@ where
 {
     let mut signals = Signals::listen()?;
     let service = Service::bind(name, args).await?;
-    let (stop, readiness) = (service.stop.clone(), service.readiness.clone());
+    let (stop, readiness, admin) = (service.stop.clone(), service.readiness.clone(), service.admin.clone());
+    #[expect(clippy::disallowed_methods, reason = "awaited below; spawned so that a panic is a failure exit")]
     let mut role = tokio::spawn(role(service));
     tokio::select! {
         ended = &mut role => {
@@ -110,6 +129,7 @@ where
             return Ok(ExitCode::from(130));
         }
     }
+    admin.close().await;
     tracing::info!("{name} stopped");
     Ok(ExitCode::SUCCESS)
 }

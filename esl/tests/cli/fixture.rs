@@ -1,0 +1,196 @@
+//! Servers, files, the tool, and short ways to say what the tests ask of them.
+
+use backbone::{
+    ledger::{Ledger, Opening, Settlement, What},
+    queue::{Broker, Delivery, Message, Prefetch, Publisher, Topology},
+    service::now,
+};
+use nix::{sys::signal, unistd::Pid};
+use protocol::{LabelMac, Outcome, ResultMessage, Task, Version, names::amqp};
+use serde_json::Value;
+use std::{future::Future, path::PathBuf, process::Stdio, str::FromStr, sync::Arc, time::Duration};
+use tempfile::TempDir;
+use testbed::{Servers, ServersConfig};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, Command},
+};
+
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// What the tool did.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self, code: i32) -> Value {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// The tool while it runs.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) async fn end(mut self) -> Answer {
+        let (mut out, mut err) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let ended = async {
+            tokio::try_join!(out.read_to_string(&mut stdout), err.read_to_string(&mut stderr), self.0.wait()).unwrap().2
+        };
+        let code = soon(ended).await.code();
+        Answer { code, stdout, stderr }
+    }
+
+    pub(crate) fn interrupt(&self) {
+        let pid = Pid::from_raw(self.0.id().unwrap().cast_signed());
+        signal::kill(pid, signal::Signal::SIGINT).unwrap();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+/// A store's back office: the tool, and the servers that it talks to.
+pub(crate) struct Office {
+    pub(crate) servers: Servers,
+    folder: TempDir,
+}
+
+impl Office {
+    pub(crate) async fn open() -> Self {
+        Self::with(ServersConfig::default()).await
+    }
+
+    pub(crate) async fn with(config: ServersConfig) -> Self {
+        let servers = Servers::start(&ServersConfig { mosquittos: 0, ..config }).await.unwrap();
+        Self { servers, folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path: PathBuf = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_esl"));
+        command.args(args).envs(self.servers.env()).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        Running(command.spawn().unwrap())
+    }
+
+    pub(crate) async fn esl(&self, args: &[&str]) -> Answer {
+        self.start(args).end().await
+    }
+
+    pub(crate) async fn ledger(&self) -> Ledger {
+        Ledger::connect(&id(&self.servers.mongodb_url)).await.unwrap()
+    }
+
+    pub(crate) async fn broker(&self) -> Broker {
+        let broker = Broker::connect(&id(&self.servers.amqp_url), "test").await.unwrap();
+        broker.declare(&Topology::default()).await.unwrap();
+        broker
+    }
+
+    /// Takes so many messages from a queue.
+    pub(crate) async fn take(&self, queue: &str, count: usize) -> Vec<Delivery> {
+        let broker = self.broker().await;
+        let mut consumer = broker.consume(queue, Prefetch::Each(1_000)).await.unwrap();
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count {
+            let chunk = soon(consumer.next_chunk(500)).await.unwrap();
+            let tickets: Vec<_> = chunk.iter().map(|delivery| delivery.ticket).collect();
+            consumer.settler().settle(&tickets).await.unwrap();
+            taken.extend(chunk);
+        }
+        broker.close().await;
+        taken
+    }
+
+    pub(crate) async fn tasks(&self, count: usize) -> Vec<Task> {
+        let taken = self.take(amqp::TASKS, count).await;
+        taken.iter().map(|delivery| Task::parse(&delivery.body).unwrap()).collect()
+    }
+
+    pub(crate) async fn backlog(&self, queue: &str) -> u32 {
+        self.broker().await.backlog(queue).await.unwrap()
+    }
+
+    /// Gives back what is shared.
+    pub(crate) async fn close(self) {
+        self.servers.release().await.unwrap();
+    }
+}
+
+pub(crate) async fn publish(publisher: &Publisher, queue: &str, body: &[u8], reason: &str) {
+    let headers = [(amqp::REASON, reason)];
+    let message = Message { routing_key: queue, body, persistent: true, headers: &headers, ..Message::default() };
+    publisher.publish(message).await.unwrap();
+}
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.expect("it takes too long")
+}
+
+pub(crate) fn id<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+/// A binding file: labels 1 to `labels` on products `p-0` to `p-(products - 1)`, in turn.
+pub(crate) fn bindings(labels: u32, products: u32) -> String {
+    let line = |number| format!("{},p-{},sp-014\n", label(number), number % products);
+    "label,sku,store\n".to_owned() + &(0..labels).map(line).collect::<String>()
+}
+
+/// A price file for products `p-0` to `p-(products - 1)`.
+pub(crate) fn prices(products: u32) -> String {
+    let line = |number| format!("p-{number},Produto {number},{number}.90,BRL\n");
+    "sku,name,price,currency\n".to_owned() + &(0..products).map(line).collect::<String>()
+}
+
+pub(crate) fn label(number: u32) -> LabelMac {
+    let [a, b, c, d] = number.to_be_bytes();
+    LabelMac::from_octets([0, 0x1a, a, b, c, d])
+}
+
+/// A worker's part: brings every label of a task to an outcome.
+pub(crate) async fn work(ledger: &Ledger, task: &Task, outcome: impl Fn(LabelMac) -> Outcome) {
+    let version = task.version.unwrap_or_else(|| Version::try_from(task.task_id.unix_millis().unwrap()).unwrap());
+    let fields = Arc::new(task.fields.clone());
+    let labels = ledger.labels_of(&task.store, task.sku.as_ref().unwrap()).await.unwrap();
+    let what = What::Desire { version, fields: Arc::clone(&fields) };
+    let opening = |&label: &LabelMac| Opening {
+        label,
+        task_id: task.task_id.clone(),
+        store: task.store.clone(),
+        what: what.clone(),
+    };
+    ledger.open(&labels.iter().map(opening).collect::<Vec<_>>()).await.unwrap();
+    let settlement = |&label: &LabelMac| Settlement {
+        result: ResultMessage {
+            task_id: task.task_id.clone(),
+            store: task.store.clone(),
+            sku: task.sku.clone(),
+            label,
+            version: Some(version),
+            outcome: outcome(label),
+            reason: None,
+            gateway: Some(id("00fa7e000001")),
+            attempts: 1,
+            latency_ms: 12,
+            at: now(),
+            batch: task.batch.clone(),
+        },
+        shown: (outcome(label) == Outcome::Shown).then(|| Arc::clone(&fields)),
+    };
+    ledger.settle(&labels.iter().map(settlement).collect::<Vec<_>>()).await.unwrap();
+}
