@@ -6,7 +6,7 @@
 //! | `GET /labels/{mac}` | the same of one label, with its history, position and who hears it |
 //! | `PUT /labels/{mac}/faults` | `{"nack":"insufficient_battery","silent":true}`, each optional |
 //! | `PUT /labels/{mac}/place` | `{"near":"<gateway mac>"}`, `{"nowhere":true}` or `{"home":true}` |
-//! | `GET /gateways` | each gateway's state and counts |
+//! | `GET /gateways`, `GET /gateways/{mac}` | each gateway's state and counts |
 //! | `PUT /faults`, `PUT /gateways/{mac}/faults` | replaces the [faults](crate::faults::Faults) of store or gateway |
 //! | `POST /gateways/{mac}/offline` | it leaves in order; `?abrupt=true`: its connection is cut |
 //! | `POST /gateways/{mac}/online`, `/hang`, `/resume` | |
@@ -33,12 +33,13 @@ use axum::{
 use protocol::{GatewayMac, LabelMac};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 /// How long a request waits until a gateway is where it was told to be.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 type Shared = State<Arc<Store>>;
+type Words = Query<HashMap<String, String>>;
 type Answer = Result<Json<Value>, Failure>;
 
 struct Failure(StatusCode, String);
@@ -57,6 +58,7 @@ pub(crate) fn router(store: Arc<Store>) -> Router {
         .route("/labels/{mac}/faults", put(set_label_faults))
         .route("/labels/{mac}/place", put(place))
         .route("/gateways", get(gateways))
+        .route("/gateways/{mac}", get(gateway))
         .route("/faults", put(set_faults))
         .route("/gateways/{mac}/faults", put(set_gateway_faults))
         .route("/gateways/{mac}/answer", post(answer))
@@ -113,9 +115,8 @@ async fn set_label_faults(State(store): Shared, Path(mac): Path<String>, body: B
     Ok(Json(json!(faults)))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-#[derive(Default)]
 struct PlaceBody {
     near: Option<GatewayMac>,
     nowhere: bool,
@@ -161,6 +162,11 @@ async fn gateways(State(store): Shared) -> Json<Value> {
     Json((0..store.gateways.len()).map(|index| describe_gateway(&store, index)).collect())
 }
 
+async fn gateway(State(store): Shared, Path(mac): Path<String>) -> Answer {
+    let (index, _) = find_gateway(&store, &mac)?;
+    Ok(Json(describe_gateway(&store, index)))
+}
+
 async fn set_faults(State(store): Shared, body: Bytes) -> Answer {
     let faults: Faults = parse(&body)?;
     store.set_faults(faults.clone());
@@ -172,16 +178,15 @@ async fn set_gateway_faults(State(store): Shared, Path(mac): Path<String>, body:
     Ok(Json(json!(*store.set_gateway_faults(gateway, parse(&body)?))))
 }
 
-#[derive(Deserialize)]
-struct How {
-    #[serde(default)]
-    abrupt: bool,
-}
-
-async fn set_state(State(store): Shared, Path((mac, state)): Path<(String, String)>, Query(how): Query<How>) -> Answer {
+async fn set_state(State(store): Shared, Path((mac, state)): Path<(String, String)>, Query(how): Words) -> Answer {
     let (index, gateway) = find_gateway(&store, &mac)?;
+    let abrupt = match how.get("abrupt").map_or("false", String::as_str) {
+        "true" => true,
+        "false" => false,
+        other => return Err(bad(format!("abrupt={other}: expected true or false"))),
+    };
     match state.as_str() {
-        "offline" => gateway.connection.go_offline(how.abrupt),
+        "offline" => gateway.connection.go_offline(abrupt),
         "online" => gateway.connection.go_online(),
         "hang" | "resume" => drop(gateway.hanging.send_replace(state == "hang")),
         _ => return Err(Failure(StatusCode::NOT_FOUND, format!("{state}: expected offline, online, hang or resume"))),
@@ -197,18 +202,12 @@ async fn set_state(State(store): Shared, Path((mac, state)): Path<(String, Strin
     Ok(Json(describe_gateway(&store, index)))
 }
 
-#[derive(Deserialize)]
-struct Forged {
-    from: Option<String>,
-    correlation: Option<String>,
-}
-
-async fn answer(State(store): Shared, Path(mac): Path<String>, Query(forged): Query<Forged>, body: Bytes) -> Answer {
+async fn answer(State(store): Shared, Path(mac): Path<String>, Query(forged): Words, body: Bytes) -> Answer {
     let (_, named) = find_gateway(&store, &mac)?;
-    let (_, sender) = find_gateway(&store, forged.from.as_deref().unwrap_or(&mac))?;
+    let (_, sender) = find_gateway(&store, forged.get("from").unwrap_or(&mac))?;
     sender
         .connection
-        .answer_as(named.mac, body.into(), forged.correlation.map(String::into_bytes))
+        .answer_as(named.mac, body.into(), forged.get("correlation").map(|text| text.as_bytes().to_vec()))
         .map_err(|full| Failure(StatusCode::SERVICE_UNAVAILABLE, full.to_string()))?;
     store.metrics.answer(Answered::Forged);
     Ok(Json(json!({})))

@@ -18,52 +18,64 @@ pub struct Rate(f64);
 pub struct Faults {
     /// Share of commands, 0 to 1, that are refused with NACK_ERROR
     #[arg(long, env = "NACK_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nack_rate: Option<Rate>,
 
     /// The reason of such refusals: queue_full, retry and insufficient_resources pass, others are final [default: retry]
     #[arg(long, env = "NACK_ERROR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nack_error: Option<String>,
 
     /// Share of commands, 0 to 1, that are neither carried out nor answered
     #[arg(long, env = "SILENCE_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub silence_rate: Option<Rate>,
 
     /// Share of commands, 0 to 1, that are carried out and not answered
     #[arg(long, env = "LOST_ANSWER_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lost_answer_rate: Option<Rate>,
 
     /// Share of answers, 0 to 1, that are sent twice
     #[arg(long, env = "DUPLICATE_ANSWER_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate_answer_rate: Option<Rate>,
 
     /// Share of commands, 0 to 1, that are carried out late, by LATE_BY, whether expired or not
     #[arg(long, env = "LATE_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub late_rate: Option<Rate>,
 
     /// How late such commands are carried out [default: 20s]
     #[arg(long, env = "LATE_BY", value_parser = parse_duration)]
     #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub late_by: Option<Duration>,
 
     /// Share of commands, 0 to 1, that are carried out in time and answered late, by LATE_ANSWER_BY
     #[arg(long, env = "LATE_ANSWER_RATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub late_answer_rate: Option<Rate>,
 
     /// How late such answers are [default: 20s]
     #[arg(long, env = "LATE_ANSWER_BY", value_parser = parse_duration)]
     #[serde(deserialize_with = "duration", serialize_with = "duration_text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub late_answer_by: Option<Duration>,
 
     /// Whether gateways report every label of the store at an impossible +50 dBm
     #[arg(long, env = "ROGUE_RSSI")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rogue_rssi: Option<bool>,
 
     /// How many answers per report interval a gateway makes up, for labels that it was not asked about
     #[arg(long, env = "FORGED_ANSWERS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub forged_answers: Option<u16>,
 
     /// The reason with which a gateway refuses a label that it does not hear [default: invalid_parameters]
     #[arg(long, env = "UNHEARD_ERROR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub unheard_error: Option<String>,
 }
 

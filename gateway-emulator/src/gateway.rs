@@ -23,11 +23,18 @@ const MAX_LATE: usize = 10_000;
 struct Player {
     store: Arc<Store>,
     index: usize,
+    /// For fates alone: how long writes take must not change what is drawn here.
     random: StdRng,
-    write_time: Option<LogNormal<f64>>,
+    write_time: WriteTime,
     writes: Writes<Job>,
     late: Timeline<Late>,
     held: VecDeque<GatewayCommand>,
+}
+
+struct WriteTime {
+    /// None at all takes no time.
+    distribution: Option<LogNormal<f64>>,
+    random: StdRng,
 }
 
 struct Job {
@@ -79,12 +86,11 @@ pub(crate) async fn play(
 impl Player {
     fn new(store: Arc<Store>, index: usize) -> Self {
         let config = &store.config;
-        let median = config.write_time.as_secs_f64();
+        let mut seeds = StdRng::seed_from_u64(config.seed.wrapping_add((index as u64 + 1) << 32));
         Self {
             index,
-            random: StdRng::seed_from_u64(config.seed.wrapping_mul(0x9e37_79b9).wrapping_add(index as u64)),
-            // The median of a log-normal distribution is e^mu; zero has no logarithm and needs no draw.
-            write_time: (median > 0.0).then(|| LogNormal::new(median.ln(), config.write_spread).ok()).flatten(),
+            random: StdRng::from_rng(&mut seeds),
+            write_time: WriteTime::new(config.write_time, config.write_spread, StdRng::from_rng(&mut seeds)),
             writes: Writes::new(config.connections as usize, config.write_queue as usize),
             late: Timeline::new(MAX_LATE),
             held: VecDeque::new(),
@@ -113,9 +119,7 @@ impl Player {
             }
         }
         loop {
-            let (random, distribution) = (&mut self.random, &self.write_time);
-            let time = || distribution.map_or(Duration::ZERO, |time| Duration::from_secs_f64(time.sample(random)));
-            self.writes.start(now, time);
+            self.writes.start(now, || self.write_time.draw());
             let Some((label, job)) = self.writes.finish(now) else { return };
             self.carry_out(label, job);
         }
@@ -239,5 +243,99 @@ impl Player {
     fn drop_answer(&self) {
         self.gateway().dropped.fetch_add(1, Ordering::Relaxed);
         self.store.metrics.answer(Answered::Dropped);
+    }
+}
+
+impl WriteTime {
+    fn new(median: Duration, spread: f64, random: StdRng) -> Self {
+        let median = median.as_secs_f64();
+        // The median of a log-normal distribution is e^mu, and zero has no logarithm.
+        let distribution = (median > 0.0).then(|| LogNormal::new(median.ln(), spread).ok()).flatten();
+        Self { distribution, random }
+    }
+
+    fn draw(&mut self) -> Duration {
+        let random = &mut self.random;
+        self.distribution.map_or(Duration::ZERO, |time| Duration::from_secs_f64(time.sample(random)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, metrics::Metrics};
+    use clap::Parser;
+    use tokio_util::task::TaskTracker;
+
+    /// One gateway that hears all labels, and no broker.
+    fn player(args: &[&str]) -> Player {
+        let args = ["x", "--gateways", "1", "--labels", "10", "--mqtt-url", "mqtt://127.0.0.1:1"].iter().chain(args);
+        let (store, _) = Store::open(Config::parse_from(args), Metrics::default(), &TaskTracker::new());
+        Player::new(Arc::new(store), 0)
+    }
+
+    fn command(label: u8, version: u32) -> GatewayCommand {
+        let body = format!(
+            r#"{{"id":"i-{version}","deviceMac":"001a2b0000{label:02x}","type":"price_update","version":{version}}}"#
+        );
+        let (correlation, response_topic, expiry) = (None, None, None);
+        GatewayCommand { payload: body.into_bytes(), correlation, response_topic, expiry, retained: false }
+    }
+
+    fn shown(player: &Player, label: usize) -> Option<u64> {
+        player.store.labels.memory(label).shown.as_ref()?.version.map(|version| version.get())
+    }
+
+    fn counts(player: &Player) -> [u64; 3] {
+        let gateway = player.gateway();
+        [&gateway.acks, &gateway.nacks, &gateway.dropped].map(|count| count.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_command_is_carried_out_and_acknowledged() {
+        let mut player = player(&["--write-time", "0"]);
+        player.take(command(1, 5));
+        player.catch_up();
+        assert_eq!((shown(&player, 0), counts(&player)), (Some(5), [1, 0, 0]));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_heard_or_does_not_fit_is_refused() {
+        let mut player = player(&["--connections", "1", "--write-queue", "1"]);
+        player.take(command(99, 1));
+        assert_eq!(counts(&player), [0, 1, 0]);
+        for version in 2..5 {
+            player.take(command(1, version));
+        }
+        assert_eq!(counts(&player), [0, 2, 0]);
+        player.store.floor_mut().put(4, crate::floor::Place::Nowhere);
+        player.take(command(5, 1));
+        assert_eq!(counts(&player), [0, 3, 0]);
+        player.take(GatewayCommand { payload: b"nonsense".to_vec(), ..command(1, 1) });
+        assert_eq!(counts(&player), [0, 3, 1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_command_overtakes_back_to_an_older_version() {
+        let mut player = player(&["--write-time", "0", "--late-rate", "1", "--late-by", "3s"]);
+        player.take(command(1, 1));
+        player.store.set_faults(crate::faults::Faults::default());
+        player.take(command(1, 2));
+        player.catch_up();
+        assert_eq!(shown(&player, 0), Some(2));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        player.catch_up();
+        assert_eq!((shown(&player, 0), counts(&player)), (Some(1), [2, 0, 0]));
+    }
+
+    #[test]
+    fn half_of_the_writes_take_longer_than_the_median() {
+        let median = Duration::from_millis(590);
+        let mut time = WriteTime::new(median, 0.25, StdRng::seed_from_u64(1));
+        let longer = (0..1000).filter(|_| time.draw() > median).count();
+        assert!((450..550).contains(&longer), "{longer}");
+        let mut constant = WriteTime::new(median, 0.0, StdRng::seed_from_u64(1));
+        assert!(constant.draw().abs_diff(median) < Duration::from_micros(1));
+        assert_eq!(WriteTime::new(Duration::ZERO, 0.25, StdRng::seed_from_u64(1)).draw(), Duration::ZERO);
     }
 }

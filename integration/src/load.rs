@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use protocol::{LabelMac, Task};
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
 /// Each task has so many labels.
 const LABELS_PER_TASK: usize = 2;
@@ -16,8 +16,8 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 /// Under load, so many updates are confirmed and not yet ended.
 const UNDER_WAY: usize = 10;
 
-/// Updates enqueued at a steady rate by a task of its own, version after version of all labels. What the broker could
-/// not take in time follows as fast as it can.
+/// Updates enqueued at a steady rate by a task of its own, version after version of all labels. While the broker is away
+/// the load stands still.
 pub struct Load {
     task: JoinHandle<Result<()>>,
     before: usize,
@@ -76,10 +76,13 @@ impl Drop for Load {
 }
 
 async fn enqueue(backend: Arc<Backend>, tasks: Vec<Task>, gap: Duration) -> Result<()> {
-    let (began, backend) = (Instant::now(), &backend);
-    let in_time = tasks.into_iter().zip(0..).map(|(task, number)| async move {
-        tokio::time::sleep_until(began + gap * number).await;
-        backend.enqueue(&task).await
+    let backend = &backend;
+    let mut ticks = tokio::time::interval(gap);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let at_the_rate = stream::unfold((ticks, tasks.into_iter()), |(mut ticks, mut tasks)| async move {
+        ticks.tick().await;
+        Some((tasks.next()?, (ticks, tasks)))
     });
-    stream::iter(in_time).buffer_unordered(UNCONFIRMED).try_collect().await
+    let enqueued = at_the_rate.map(|task| async move { backend.enqueue(&task).await });
+    enqueued.buffer_unordered(UNCONFIRMED).try_collect().await
 }

@@ -78,14 +78,19 @@ fn step(reply: Option<&Reply>) -> Step {
     }
 }
 
-/// Whether what became known of the label in the meantime settles it.
-fn settled_meanwhile(drive: &Drive, known: Option<&LabelRecord>) -> Option<(Outcome, Option<String>)> {
+/// How it ends by what became known of the label in the meantime, if it does. Where another task has had the same
+/// version shown, the outcome names the gateway that wrote it.
+fn settled_meanwhile(drive: &Drive, known: Option<&LabelRecord>, so_far: &Driven) -> Option<Driven> {
     let (version, known) = (drive.version?, known?);
-    match &known.desired {
-        Some(desired) if desired.version > version => {
-            Some((Outcome::Superseded, Some(format!("version {} is desired", desired.version))))
+    match (&known.desired, &known.shown) {
+        (Some(desired), _) if desired.version > version => {
+            let reason = Some(format!("version {} is desired", desired.version));
+            Some(Driven { outcome: Outcome::Superseded, reason, ..so_far.clone() })
         }
-        _ if known.shown.as_ref().is_some_and(|shown| shown.version == version) => Some((Outcome::Shown, None)),
+        (_, Some(shown)) if shown.version == version => {
+            let gateway = shown.gateway.or(so_far.gateway);
+            Some(Driven { outcome: Outcome::Shown, reason: None, gateway, ..so_far.clone() })
+        }
         _ => None,
     }
 }
@@ -126,8 +131,8 @@ impl Driver {
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
             }
             let known = self.ledger.look(vec![label]).await?.pop().flatten();
-            if let Some((outcome, reason)) = settled_meanwhile(drive, known.as_ref()) {
-                return Ok(Driven { outcome, reason, ..driven });
+            if let Some(settled) = settled_meanwhile(drive, known.as_ref(), &driven) {
+                return Ok(settled);
             }
         }
     }
@@ -217,6 +222,7 @@ mod tests {
     fn what_others_did_meanwhile_settles_it() {
         let version = |number| Version::try_from(number).unwrap();
         let (at, task_id) = (Timestamp::from_unix_millis(0), "t".parse::<protocol::TaskId>().unwrap());
+        let gateway = Some(GatewayMac::from_octets([1; 6]));
         let record = |desired, shown| LabelRecord {
             desired: Some(Desired { version: version(desired), fields: Arc::default(), at, task_id: task_id.clone() }),
             shown: Some(Shown {
@@ -224,16 +230,17 @@ mod tests {
                 fields: Arc::default(),
                 at,
                 task_id: task_id.clone(),
-                gateway: None,
+                gateway,
             }),
             ..LabelRecord::default()
         };
         let drive = Drive { version: Some(version(5)), fields: Arc::default() };
-        let outcome = |record| settled_meanwhile(&drive, Some(&record)).map(|(outcome, _)| outcome);
-        assert_eq!(outcome(record(6, 4)), Some(Outcome::Superseded));
-        assert_eq!(outcome(record(5, 5)), Some(Outcome::Shown));
-        assert_eq!(outcome(record(5, 4)), None);
+        let so_far = Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 2 };
+        let end = |record| settled_meanwhile(&drive, Some(&record), &so_far).map(|end| (end.outcome, end.gateway));
+        assert_eq!(end(record(6, 4)), Some((Outcome::Superseded, None)));
+        assert_eq!(end(record(5, 5)), Some((Outcome::Shown, gateway)), "by the gateway that wrote it");
+        assert_eq!(end(record(5, 4)), None);
         let blink = Drive { version: None, fields: Arc::default() };
-        assert_eq!(settled_meanwhile(&blink, Some(&record(6, 6))), None);
+        assert_eq!(settled_meanwhile(&blink, Some(&record(6, 6)), &so_far), None);
     }
 }

@@ -22,13 +22,13 @@ use anyhow::{Context, Result};
 use backbone::{
     ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
     queue::{Broker, Delivery, Message, Prefetch, QueueError, RpcClient, Settler},
-    service::{Ended, Service, run_sessions},
+    service::{Ended, Readiness, Service, run_sessions},
 };
 use drive::{Driver, Interrupted};
 use execute::{Disposition, Executor};
 use metrics::Metrics;
 use protocol::names::amqp;
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -82,7 +82,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
     let mut tasks = broker.consume(amqp::TASKS, Prefetch::Each(worker.config.task_concurrency)).await?;
     tracing::info!(amqp.url = %worker.config.amqp_url, "takes tasks");
-    service.readiness.set(true);
+    let mut ready = std::pin::pin!(ready_while_up(&worker.writer, &service.readiness));
     let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
@@ -105,6 +105,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
                 Err(error) => break Ended::Lost(error.into()),
             },
             Some(error) = failures.recv() => break Ended::Lost(error.into()),
+            never = &mut ready => match never {},
             error = &mut listen => break Ended::Lost(error.into()),
             error = broker.lost() => break Ended::Lost(error.into()),
             () = service.stop.cancelled() => break Ended::Stopped,
@@ -127,6 +128,16 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
         broker.close().await;
     }
     Ok(ended)
+}
+
+/// Ready while the ledger answers: without it nothing begins or ends. What is in hand waits, and the rest in the queue.
+async fn ready_while_up(ledger: &LedgerWriter, readiness: &Readiness) -> Infallible {
+    loop {
+        ledger.wait_until(true).await;
+        readiness.set(true);
+        ledger.wait_until(false).await;
+        readiness.set(false);
+    }
 }
 
 async fn drain(in_hand: &TaskTracker, grace: Duration) {

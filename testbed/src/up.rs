@@ -39,6 +39,9 @@ pub(crate) struct Size {
     /// How many labels are emulated.
     #[arg(long, default_value_t = 2_000)]
     labels: usize,
+    /// Median time that an emulated write to a label takes. A real one takes some 590ms: a trial need not wait for that.
+    #[arg(long, default_value = "100ms")]
+    write_time: String,
     /// How many Mosquittos.
     #[arg(long, default_value_t = 1)]
     mosquittos: usize,
@@ -95,6 +98,7 @@ pub(crate) async fn start(size: &Size) -> Result<Stack> {
         gateways: size.gateways,
         labels: size.labels,
         seed: size.seed,
+        emulator_args: vec!["--write-time".to_owned(), size.write_time.clone()],
         log_dir: size.log_dir.clone(),
         ..StackConfig::default()
     };

@@ -193,3 +193,39 @@ impl Drop for Gateway {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unreachable(tracker: &TaskTracker) -> Gateway {
+        let options = GatewayOptions {
+            mac: GatewayMac::from_octets([0, 0xfa, 0x7e, 0, 0, 1]),
+            brokers: vec!["mqtt://127.0.0.1:1".parse().unwrap()],
+            first_broker: 5,
+            version: MqttVersion::V5,
+        };
+        Gateway::start(options, mpsc::channel(1).0, tracker)
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_closed_or_dropped_even_without_a_broker() {
+        let tracker = TaskTracker::new();
+        let (closed, dropped) = (unreachable(&tracker), unreachable(&tracker));
+        closed.close();
+        closed.go_online();
+        assert!(!closed.is_wanted_online());
+        drop(dropped);
+        tracker.close();
+        tracker.wait().await;
+    }
+
+    #[tokio::test]
+    async fn answers_without_a_broker_are_bounded() {
+        let gateway = unreachable(&TaskTracker::new());
+        for _ in 0..ANSWER_QUEUE {
+            assert_eq!(gateway.answer(Vec::new(), None), Ok(()));
+        }
+        assert_eq!(gateway.answer(Vec::new(), None), Err(AnswersFull));
+    }
+}

@@ -58,6 +58,13 @@ async fn tasks_survive_a_restart_of_the_broker() {
     let rabbitmq = office.servers.rabbitmq.as_mut().unwrap();
     rabbitmq.kill().unwrap();
     rabbitmq.start_again().await.unwrap();
+    for n in 0..3 {
+        let b = office.broker().await;
+        let t = std::time::Instant::now();
+        let backlog = b.backlog(amqp::TASKS).await;
+        let c = b.consume(amqp::TASKS, backbone::queue::Prefetch::Each(10)).await;
+        println!("TRY {n} {:?} {backlog:?} {:?}", t.elapsed(), c.err().map(|e| format!("{e:?}")));
+    }
     let skus: HashSet<_> = office.tasks(50).await.into_iter().map(|task| task.sku).collect();
     assert_eq!(skus.len(), 50);
 }

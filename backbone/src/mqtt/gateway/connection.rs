@@ -32,6 +32,8 @@ pub(super) struct Outbox {
     wanted: watch::Receiver<Wanted>,
     /// Sent but not acknowledged, in the order in which they were sent.
     unacknowledged: VecDeque<Message>,
+    /// The end of the connection is wanted.
+    leaving: bool,
 }
 
 pub(super) async fn run(options: GatewayOptions, mut outbox: Outbox, inbox: Inbox) {
@@ -44,9 +46,7 @@ pub(super) async fn run(options: GatewayOptions, mut outbox: Outbox, inbox: Inbo
         inbox.status.send_modify(|status| status.broker = broker);
         let ended = live(&options, url, &mut outbox, &inbox).await;
         inbox.status.send_modify(|status| status.online = false);
-        if *outbox.wanted.borrow() != Wanted::Online {
-            continue;
-        }
+        let Some(ended) = ended else { continue };
         if inbox.status.borrow().connections > before {
             backoff.reset();
             reported = false;
@@ -62,19 +62,21 @@ pub(super) async fn run(options: GatewayOptions, mut outbox: Outbox, inbox: Inbo
     }
 }
 
-/// One connection, from its first byte to its end: why it ended.
-async fn live(options: &GatewayOptions, url: &MqttUrl, outbox: &mut Outbox, inbox: &Inbox) -> String {
+/// One connection, from its first byte to its end: why it ended, unless it was told to.
+async fn live(options: &GatewayOptions, url: &MqttUrl, outbox: &mut Outbox, inbox: &Inbox) -> Option<String> {
     let (publisher, link) = match link::open(options, url) {
         Ok(opened) => opened,
-        Err(error) => return error,
+        Err(error) => return Some(error),
     };
     let (subscribed, is_subscribed) = watch::channel(false);
     // Both run until one ends, neither is ever dropped half way: the event loop is polled all the time, and what is
     // published waits for it elsewhere.
-    tokio::select! {
-        error = inbox.fill(options, &publisher, link, &subscribed) => error,
-        () = outbox.empty(options, &publisher, is_subscribed, &inbox.status) => "told to".to_owned(),
-    }
+    outbox.leaving = false;
+    let ended = tokio::select! {
+        error = inbox.fill(options, &publisher, link, &subscribed) => Some(error),
+        () = outbox.empty(options, &publisher, is_subscribed, &inbox.status) => None,
+    };
+    ended.filter(|_| !outbox.leaving)
 }
 
 impl Inbox {
@@ -115,7 +117,7 @@ impl Outbox {
         reports: mpsc::Receiver<Message>,
         wanted: watch::Receiver<Wanted>,
     ) -> Self {
-        Self { answers, reports, wanted, unacknowledged: VecDeque::new() }
+        Self { answers, reports, wanted, unacknowledged: VecDeque::new(), leaving: false }
     }
 
     /// Whether there is ever to be a connection again.
@@ -155,6 +157,7 @@ impl Outbox {
                 Some(report) = self.reports.recv() => publisher.tell(report).await,
             }
         }
+        self.leaving = true;
         if *self.wanted.borrow() != Wanted::Cut {
             let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.leave(options, publisher, taken)).await;
         }
