@@ -45,7 +45,7 @@ pub(crate) enum Failure {
         bad: Vec<BadCell>,
     },
     /// A server, or the machine, does not do what is needed.
-    #[error("{0:#}")]
+    #[error("{}", crate::text::chain(.0))]
     Server(#[from] anyhow::Error),
 }
 

@@ -5,7 +5,7 @@ use crate::{
     cli::LabelArgs,
     failure::{Ending, Failure},
     output::Output,
-    text::{ago, table},
+    text::{ago, chain, table},
 };
 use anyhow::Context;
 use backbone::{
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &LabelArgs, output: Output) -> Result<Ending, Fail
         agrees: desired.as_ref().map(|desired| desired.version) == shown.as_ref().map(|shown| shown.version),
         desired: desired.map(Content::from),
         shown: shown.map(Content::from),
-        routes_error: routes.as_ref().err().map(|error| format!("{error:#}")),
+        routes_error: routes.as_ref().err().map(chain),
         routes: routes.ok(),
         history,
     };

@@ -1,6 +1,6 @@
 //! Publishing many tasks: each is confirmed, a bounded number is under way, and a lost connection is no end.
 
-use crate::progress;
+use crate::{progress, text::chain};
 use anyhow::{Context, Result, anyhow};
 use backbone::{
     queue::{AmqpUrl, Broker, Message, Publisher, QueueError, Routed, Topology},
@@ -79,10 +79,8 @@ impl<'a> Publishing<'a> {
             if self.confirmed() > before {
                 backoff.reset();
             }
-            progress::say(
-                &self.bar,
-                &format!("{:#}; trying again", anyhow!(error).context(format!("RabbitMQ at {url}"))),
-            );
+            let error = anyhow!(error).context(format!("RabbitMQ at {url}"));
+            progress::say(&self.bar, &format!("{}; trying again", chain(&error)));
             match self.reconnect(url, &mut backoff).await {
                 Some(again) => broker = again,
                 None => break,

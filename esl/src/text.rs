@@ -48,6 +48,21 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// An error with its causes as one sentence. A cause that the one before it repeats is left out, and of the MongoDB
+/// client's report on its servers (`Kind: .. Topology: { .. Error: Kind: .., labels: ..`) only the innermost error stays.
+pub(crate) fn chain(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        let innermost = cause.rsplit_once("Kind: ").map_or(&*cause, |(_, inner)| inner);
+        let plain = innermost.split(", labels: ").next().unwrap_or(innermost).trim_end_matches('.');
+        if !causes.last().is_some_and(|before| before.contains(plain)) {
+            causes.push(plain.to_owned());
+        }
+    }
+    causes.join(": ")
+}
+
 /// Rows with their columns aligned, two spaces between them.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -80,6 +95,16 @@ mod tests {
         assert_eq!(age(30_000), "30 s ago");
         assert_eq!(age(600_000), "10 min ago");
         assert_eq!(age(3 * 86_400_000), "3 days ago");
+    }
+
+    #[test]
+    fn an_error_is_one_sentence() {
+        let report = "Kind: Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ { Address: \
+                      h:1, Error: Kind: I/O error: Connection refused, labels: {}, source: None } ] }, labels: {}";
+        let error = anyhow::anyhow!("{report}").context("binding labels").context("MongoDB at mongodb://h:1/esl");
+        assert_eq!(chain(&error), "MongoDB at mongodb://h:1/esl: binding labels: I/O error: Connection refused");
+        let error = anyhow::anyhow!("refused").context("IO error: refused").context("connecting");
+        assert_eq!(chain(&error), "connecting: IO error: refused");
     }
 
     #[test]

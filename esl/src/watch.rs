@@ -9,7 +9,7 @@ use crate::{
     output::Output,
     prices::{self, PriceChange},
     progress,
-    text::{count, seconds},
+    text::{chain, count, seconds},
 };
 use anyhow::{Context, anyhow};
 use backbone::{
@@ -178,7 +178,7 @@ impl Follower {
             Err(error) if error.is_passing() => {
                 if !self.ledger_is_away {
                     let error = anyhow!(error).context(at(&self.mongodb_url));
-                    progress::say(&self.bar, &format!("{error:#}; waiting for it, the tasks wait too"));
+                    progress::say(&self.bar, &format!("{}; waiting for it, the tasks wait too", chain(&error)));
                 }
                 self.ledger_is_away = true;
             }
@@ -221,7 +221,7 @@ impl Follower {
             Ok(Ok(tasks)) => {
                 format!("{} in {}; does a task-worker run?", count(tasks.into(), "waiting task"), amqp::TASKS)
             }
-            Ok(Err(error)) => format!("{error:#}"),
+            Ok(Err(error)) => chain(&error),
             Err(_) => format!("RabbitMQ at {} does not answer", self.amqp_url),
         };
         progress::say(&self.bar, &format!("no label has ended for {}: {tasks}", seconds(STANDSTILL)));

@@ -56,6 +56,15 @@ impl End {
     }
 }
 
+impl Parts {
+    /// Waits until Redis and at least one MQTT broker can be used.
+    pub(crate) async fn reachable(&self) -> anyhow::Result<()> {
+        self.registry.ping().await?;
+        let ready = self.brokers.iter().map(|broker| Box::pin(broker.ready()));
+        Ok(futures::future::select_all(ready).await.0?)
+    }
+}
+
 impl Forwarder {
     pub(crate) fn new(parts: Parts, settler: Settler, replies: Publisher) -> Self {
         Self { parts, settler, replies }
@@ -72,7 +81,7 @@ impl Forwarder {
             match Request::read(delivery, at, self.parts.policy.quarantine) {
                 Ok(request) => requests.push(request),
                 Err(reason) => {
-                    tracing::warn!(reason, "request dropped: it can't be read");
+                    tracing::debug!(reason, "request dropped: it can't be read");
                     self.parts.metrics.count("malformed");
                     done.push(ticket);
                 }

@@ -77,6 +77,11 @@ async fn any_failed(brokers: &[Client]) -> anyhow::Error {
 }
 
 async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> Result<Ended> {
+    let reachable = tokio::select! {
+        reachable = parts.reachable() => reachable,
+        () = service.stop.cancelled() => return Ok(Ended::Stopped),
+    };
+    reachable.context("waiting for Redis and an MQTT broker")?;
     let broker = Broker::connect(&config.amqp_url, service.name).await.context("opening a session")?;
     broker.declare(&Topology::default()).await.context("opening a session")?;
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
@@ -84,10 +89,14 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     tracing::info!(amqp.url = %config.amqp_url, "takes requests");
     service.readiness.set(true);
     let in_hand = TaskTracker::new();
+    let over = CancellationToken::new();
     let ended = loop {
         tokio::select! {
             chunk = requests.next_chunk(CHUNK) => match chunk {
-                Ok(chunk) => drop(in_hand.spawn(Arc::clone(&forwarder).forward(chunk))),
+                Ok(chunk) => {
+                    let forward = Arc::clone(&forwarder).forward(chunk);
+                    in_hand.spawn(over.clone().run_until_cancelled_owned(forward));
+                }
                 Err(error) => break Ended::Lost(error.into()),
             },
             error = broker.lost() => break Ended::Lost(error.into()),
@@ -95,8 +104,10 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
         }
     };
     service.readiness.set(false);
-    if matches!(ended, Ended::Stopped) {
-        requests.cancel().await?;
+    match ended {
+        Ended::Stopped => requests.cancel().await?,
+        // Whatever is in hand is delivered again: finishing it could only delay the next session.
+        Ended::Lost(_) => over.cancel(),
     }
     in_hand.close();
     in_hand.wait().await;

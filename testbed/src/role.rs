@@ -80,10 +80,19 @@ impl Role {
 
     /// Waits until `GET /ready` answers 200. The error has the end of the log.
     pub async fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        self.wait_for("/ready", limit).await
+    }
+
+    /// Waits until `GET /live` answers 200: the process runs, whether it can work or not.
+    pub async fn wait_live(&mut self, limit: Duration) -> Result<()> {
+        self.wait_for("/live", limit).await
+    }
+
+    async fn wait_for(&mut self, path: &str, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         loop {
             check_progress(&mut self.process, &self.name, end)?;
-            if self.is_ready().await {
+            if self.get(path).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;

@@ -28,7 +28,7 @@ if lease then
   end
   ended = lid .. ',' .. gateway .. ',' .. lversion .. ',t,' .. deadline .. ';' .. ended
 end
-if ended:find(id, 1, true) then return {'done'} end
+if (';' .. ended):find(';' .. id .. ',', 1, true) then return {'done'} end
 if version ~= '' and fence and tonumber(version) < tonumber(fence) then return {'superseded'} end
 
 local failures, kept = {}, 0

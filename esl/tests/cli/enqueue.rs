@@ -3,7 +3,7 @@
 use crate::fixture::*;
 use protocol::{Action, names::amqp};
 use serde_json::json;
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_price_file_becomes_tasks() {
@@ -41,32 +41,6 @@ async fn a_batch_without_a_name_gets_one_and_a_version_is_left_to_the_worker() {
     assert!(tasks.iter().all(|task| task.batch.as_ref() == Some(&batch) && task.version.is_none()));
     assert!(tasks.iter().all(|task| task.action == Action::PriceUpdate && task.labels.is_none()));
     office.close().await;
-}
-
-#[tokio::test]
-async fn tasks_survive_a_restart_of_the_broker() {
-    let mut office = Office::with(testbed::ServersConfig { own_rabbitmq: true, ..Default::default() }).await;
-    let file = office.file("prices.csv", &prices(50));
-    if let Ok(wait) = std::env::var("WAIT_BEFORE") {
-        office.broker().await;
-        tokio::time::sleep(Duration::from_secs_f64(wait.parse().unwrap())).await;
-    }
-    assert_eq!(office.esl(&["enqueue", &file, "--store", "sp-014"]).await.code, Some(0));
-    if let Ok(wait) = std::env::var("WAIT_AFTER") {
-        tokio::time::sleep(Duration::from_secs_f64(wait.parse().unwrap())).await;
-    }
-    let rabbitmq = office.servers.rabbitmq.as_mut().unwrap();
-    rabbitmq.kill().unwrap();
-    rabbitmq.start_again().await.unwrap();
-    for n in 0..3 {
-        let b = office.broker().await;
-        let t = std::time::Instant::now();
-        let backlog = b.backlog(amqp::TASKS).await;
-        let c = b.consume(amqp::TASKS, backbone::queue::Prefetch::Each(10)).await;
-        println!("TRY {n} {:?} {backlog:?} {:?}", t.elapsed(), c.err().map(|e| format!("{e:?}")));
-    }
-    let skus: HashSet<_> = office.tasks(50).await.into_iter().map(|task| task.sku).collect();
-    assert_eq!(skus.len(), 50);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a story that can't go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "stories await what they spawn")]
 
+mod bad_config;
 mod flush_redis;
 mod happy_path;
 mod kill_bck_router;
@@ -10,4 +11,7 @@ mod kill_worker;
 mod restart_mongodb;
 mod restart_mosquitto;
 mod restart_rabbitmq;
+mod rolling_restart;
+mod start_order;
+mod two_brokers;
 mod under_load;
