@@ -3,7 +3,7 @@
 use crate::{
     Config,
     metrics::Metrics,
-    repair::{SuspicionLimit, may_be_forgotten, repair_task},
+    repair::{SuspicionLimit, may_be_forgotten},
 };
 use backbone::{
     mqtt::Incoming,
@@ -13,7 +13,7 @@ use backbone::{
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    Answer, CorrelationId, GatewayMac, LabelMac, Reply, ReplyOutcome,
+    Answer, CorrelationId, GatewayMac, LabelMac, Reply, ReplyOutcome, Task, TaskId,
     names::{
         amqp,
         mqtt::{Channel, parse_topic},
@@ -28,6 +28,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 /// Answers that go to Redis in one round trip.
 const CHUNK: usize = 64;
@@ -182,11 +183,12 @@ impl Answers {
     /// Asks for the label to be driven to its newest version again. Waits as long as it takes: until RabbitMQ has it,
     /// the MQTT message is not acknowledged.
     async fn repair(&self, label: LabelMac) {
-        let Some(body) = repair_task(label).and_then(|task| serde_json::to_vec(&task).ok()) else { return };
+        let task = Task::repair(TaskId::repair(Uuid::now_v7()), label);
+        let body = serde_json::to_vec(&task).unwrap_or_default();
         tracing::info!(device.mac = %label, "the label may have gone back to an older version: repairing it");
-        let task =
+        let message =
             Message { routing_key: amqp::TASKS, body: &body, persistent: true, mandatory: true, ..Message::default() };
-        self.publish(&task).await;
+        self.publish(&message).await;
         self.metrics.repairs.inc();
     }
 

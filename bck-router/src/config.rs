@@ -1,9 +1,9 @@
 //! What a back router can be told.
 
 use backbone::{
-    mqtt::MqttUrls,
-    queue::AmqpUrl,
-    registry::RedisUrl,
+    mqtt::MqttArgs,
+    queue::AmqpArgs,
+    registry::RedisArgs,
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -12,17 +12,17 @@ use std::time::Duration;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version, about)]
 pub struct Config {
-    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
-    pub amqp_url: AmqpUrl,
+    /// Where RabbitMQ is
+    #[command(flatten)]
+    pub amqp: AmqpArgs,
 
-    /// Redis: redis://user:password@host:port/db, or rediss://
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
-    pub redis_url: RedisUrl,
+    /// Where Redis is
+    #[command(flatten)]
+    pub redis: RedisArgs,
 
-    /// MQTT brokers, separated by commas: mqtt://user:password@host:port, or mqtts://
-    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
-    pub mqtt_url: MqttUrls,
+    /// Where the MQTT brokers are
+    #[command(flatten)]
+    pub mqtt: MqttArgs,
 
     /// What to take: answers, reports, or both; apart, each side scales by itself
     #[arg(long, env = "CONSUME", value_enum, default_value_t = Consume::Both)]

@@ -46,7 +46,7 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     let connections = TaskTracker::new();
     let consumers = TaskTracker::new();
     let closed = CancellationToken::new();
-    let registry = Registry::connect(&config.redis_url)?;
+    let registry = Registry::connect(&config.redis.redis_url)?;
     let (replies_to, replies) = watch::channel(None);
 
     let mut clients = Vec::new();
@@ -92,13 +92,13 @@ fn subscribe(
     receive_maximum: u16,
     connections: &TaskTracker,
 ) -> (Vec<Client>, mpsc::Receiver<Incoming>) {
-    let (sender, inbox) = mpsc::channel(usize::from(receive_maximum) * config.mqtt_url.iter().count());
+    let (sender, inbox) = mpsc::channel(usize::from(receive_maximum) * config.mqtt.mqtt_url.iter().count());
     let join = |url: &backbone::mqtt::MqttUrl| {
         let client_id = format!("bck-router-{}", uuid::Uuid::new_v4().simple());
         let options = ClientOptions { url: url.clone(), client_id, subscription: Some(subscription), receive_maximum };
         Client::start(options, sender.clone(), connections)
     };
-    (config.mqtt_url.iter().map(join).collect(), inbox)
+    (config.mqtt.mqtt_url.iter().map(join).collect(), inbox)
 }
 
 async fn any_failed(clients: &[Client]) -> anyhow::Error {
@@ -114,10 +114,10 @@ async fn publish_sessions(
     finished: CancellationToken,
 ) {
     run_sessions(&finished, async || {
-        let broker = Broker::connect(&config.amqp_url, name).await.context("opening a session")?;
+        let broker = Broker::connect(&config.amqp.amqp_url, name).await.context("opening a session")?;
         broker.declare(&Topology::default()).await.context("opening a session")?;
         replies.send_replace(Some(broker.publisher().await?));
-        tracing::info!(amqp.url = %config.amqp_url, "publishes replies");
+        tracing::info!(amqp.url = %config.amqp.amqp_url, "publishes replies");
         tokio::select! {
             error = broker.lost() => {
                 replies.send_replace(None);

@@ -1,8 +1,6 @@
 //! When an answer shows, or may show, that a label has gone back to an older version.
 
-use protocol::{Action, Fields, LabelMac, Store, Task, TaskId};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 /// Repairs for answers that belong to no remembered RPC: so many per second...
 const PER_SECOND: f64 = 50.0;
@@ -44,22 +42,6 @@ pub(crate) fn may_be_forgotten(made_ms: Option<u64>, now_ms: u64) -> bool {
     made_ms.is_some_and(|made| made <= now_ms + 60_000 && now_ms.saturating_sub(made) <= RECENT_MS)
 }
 
-/// The task that drives a label to its newest version again.
-pub(crate) fn repair_task(label: LabelMac) -> Option<Task> {
-    Some(Task {
-        task_id: format!("repair-{}", Uuid::now_v7()).parse::<TaskId>().ok()?,
-        // The worker takes the store from the ledger: routers know labels only.
-        store: "_".parse::<Store>().ok()?,
-        action: Action::Repair,
-        sku: None,
-        labels: Some(vec![label]),
-        version: None,
-        fields: Fields::default(),
-        batch: None,
-        timeout_ms: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,11 +62,5 @@ mod tests {
         assert!(!may_be_forgotten(Some(now - RECENT_MS - 1), now));
         assert!(!may_be_forgotten(Some(now + 100_000), now));
         assert!(!may_be_forgotten(None, now));
-    }
-
-    #[test]
-    fn a_repair_is_a_task_like_any_other() {
-        let task = repair_task("001a2b3c4d5e".parse().unwrap()).unwrap();
-        assert_eq!(Task::parse(&serde_json::to_vec(&task).unwrap()).unwrap(), task);
     }
 }

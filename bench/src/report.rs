@@ -79,8 +79,8 @@ impl<P: Serialize> Report<P> {
     pub(crate) fn print_round(&self, round: u32) {
         let levels: Vec<_> = self.levels.iter().filter(|level| level.round == round).collect();
         println!("\nRound {round}\n{}", self.rates(&levels));
-        println!("{}", self.per_process(&levels, &format!("CPU µs/{}", self.unit), 1, |used| used.cpu_us));
-        println!("{}", self.per_process(&levels, "memory MiB", 0, |used| used.rss_mib));
+        println!("CPU µs per {}\n{}", self.unit, self.per_process(&levels, 1, |used| used.cpu_us));
+        println!("Memory MiB\n{}", self.per_process(&levels, 0, |used| used.rss_mib));
     }
 
     fn rates(&self, levels: &[&Level]) -> Table {
@@ -98,9 +98,9 @@ impl<P: Serialize> Report<P> {
         table
     }
 
-    fn per_process(&self, levels: &[&Level], what: &str, places: usize, value: impl Fn(&Used) -> f64) -> Table {
+    fn per_process(&self, levels: &[&Level], places: usize, value: impl Fn(&Used) -> f64) -> Table {
         let processes = levels.first().map(|level| level.processes.iter().map(|used| used.process.to_owned()));
-        let headings = [format!("{what} at {}", self.load)].into_iter().chain(processes.into_iter().flatten());
+        let headings = [self.load.to_owned()].into_iter().chain(processes.into_iter().flatten());
         let mut table = Table::new(headings.chain(["all".to_owned()]).collect());
         for level in levels {
             let values: Vec<_> = level.processes.iter().map(&value).collect();

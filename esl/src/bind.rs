@@ -1,12 +1,12 @@
 //! `esl bind`: which label stands for which product.
 
 use crate::{
+    bad_cell::{BadCell, lines_in},
     bindings,
     cli::BindArgs,
     failure::{Ending, Failure},
     output::Output,
     progress,
-    table::{BadCell, lines_in},
     text::{count, grouped},
 };
 use anyhow::Context;

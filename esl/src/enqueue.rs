@@ -1,14 +1,15 @@
 //! `esl enqueue`: a price file becomes tasks.
 
 use crate::{
+    bad_cell::{BadCell, lines_in},
     balance::{Balance, Batch},
     bind::{open, write_skipped},
     cli::EnqueueArgs,
     failure::{Ending, Failure},
+    interrupt::Interrupts,
     output::Output,
     prices::{self, PriceChange},
     publish::Publishing,
-    table::{BadCell, lines_in},
     text::{count, seconds},
     watch::{self, Follower},
 };
@@ -38,6 +39,7 @@ struct Report {
     ignored_columns: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     balance: Option<Balance>,
+    interrupted: bool,
     #[serde(skip)]
     follow_by: String,
 }
@@ -51,8 +53,9 @@ pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Fa
     // Counted before anything is sent: if the ledger is away, nobody could follow.
     let followed = if args.watch { Some(followed(args, &batch, &table.rows).await?) } else { None };
 
+    let mut interrupts = Interrupts::listen()?;
     let began = Instant::now();
-    let confirmed = send(args, &tasks).await?;
+    let Sent { confirmed, interrupted } = send(args, &tasks, &mut interrupts).await?;
     let mut report = Report {
         store: args.store.clone(),
         tasks: tasks.len(),
@@ -62,6 +65,7 @@ pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Fa
         bad_cells: table.bad,
         ignored_columns: table.ignored,
         balance: None,
+        interrupted,
         follow_by: format!(
             "esl watch {batch:?} --file {} --store {}",
             args.file.display(),
@@ -71,11 +75,12 @@ pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Fa
         batch,
     };
     let ending = match followed {
-        _ if confirmed < tasks.len() => Ending::Interrupted,
+        _ if interrupted => Ending::Interrupted,
         None => Ending::Well,
         Some((ledger, batch)) => {
-            let follower = Follower::new(ledger, args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone(), batch);
-            let (balance, ending) = follower.follow(args.patience).await?;
+            let urls = (args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone());
+            let follower = Follower::new(ledger, urls, batch, began);
+            let (balance, ending) = follower.follow(args.patience, &mut interrupts).await?;
             report.balance = Some(balance);
             ending
         }
@@ -123,14 +128,18 @@ async fn followed(args: &EnqueueArgs, id: &BatchId, changes: &[PriceChange]) -> 
     Ok((ledger, batch))
 }
 
-/// Answers how many tasks are confirmed: all, unless it was interrupted.
-async fn send(args: &EnqueueArgs, tasks: &[Task]) -> Result<usize, Failure> {
+/// How far sending came.
+struct Sent {
+    /// So many tasks were confirmed: all, unless it was interrupted.
+    confirmed: usize,
+    interrupted: bool,
+}
+
+async fn send(args: &EnqueueArgs, tasks: &[Task], interrupts: &mut Interrupts) -> Result<Sent, Failure> {
     let stop = CancellationToken::new();
     let publishing = Publishing::new(tasks, stop.clone());
     let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        interrupts.next().await;
         stop.cancel();
         tokio::time::sleep(LAST_CONFIRMS).await;
     };
@@ -138,13 +147,13 @@ async fn send(args: &EnqueueArgs, tasks: &[Task]) -> Result<usize, Failure> {
         sent = publishing.run(&args.amqp.amqp_url) => sent?,
         () = interrupted => {}
     }
-    Ok(publishing.confirmed())
+    Ok(Sent { confirmed: publishing.confirmed(), interrupted: stop.is_cancelled() })
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let duration = seconds(Duration::from_secs_f64(self.sending_seconds));
-        if self.confirmed < self.tasks {
+        if self.interrupted {
             let (confirmed, tasks) = (count(self.confirmed as u64, "task"), count(self.tasks as u64, "task"));
             writeln!(f, "interrupted: RabbitMQ has confirmed {confirmed} of {tasks} of batch {}", self.batch)?;
         } else {

@@ -21,6 +21,7 @@
 //! - A task that was not confirmed is published again as it was, under the same `task_id`.
 //! - A dead letter is taken from its queue only after its copy in `esl.tasks` was confirmed.
 
+mod bad_cell;
 mod balance;
 mod bind;
 mod bindings;
@@ -29,6 +30,7 @@ mod dead;
 mod enqueue;
 mod failure;
 mod gateways;
+mod interrupt;
 mod label;
 mod letters;
 mod output;

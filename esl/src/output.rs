@@ -1,8 +1,8 @@
 //! Where a command's words go.
 
 use crate::{
+    bad_cell::BadCell,
     failure::{Failure, FailureReport},
-    table::BadCell,
 };
 use anyhow::Context;
 use serde::Serialize;

@@ -3,9 +3,8 @@
 //! A file is taken as spreadsheets write it: with or without a byte order mark, lines ended either way, columns in any
 //! order and separated by commas, semicolons or tabs (whichever the header has most of), more columns than are needed.
 
-use crate::failure::Failure;
-use serde::Serialize;
-use std::{collections::HashSet, fmt, fmt::Display, path::Path, str::FromStr};
+use crate::{bad_cell::BadCell, failure::Failure, text::shortened};
+use std::{fmt::Display, path::Path, str::FromStr};
 
 const SEPARATORS: [u8; 3] = *b",;\t";
 const VALUE_CHARS: usize = 80;
@@ -17,29 +16,6 @@ pub(crate) struct Columns {
     pub(crate) required: &'static [&'static str],
     /// These may be.
     pub(crate) optional: &'static [&'static str],
-}
-
-/// A cell that can't be used, or, where it has no column, a whole line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct BadCell {
-    pub(crate) file: String,
-    pub(crate) line: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) column: Option<&'static str>,
-    pub(crate) value: String,
-    pub(crate) expected: String,
-}
-
-impl Display for BadCell {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = self.column.unwrap_or("the line");
-        write!(f, "{}:{}: {column} is {:?}, expected {}", self.file, self.line, self.value, self.expected)
-    }
-}
-
-/// How many lines these cells are in.
-pub(crate) fn lines_in(bad: &[BadCell]) -> usize {
-    bad.iter().map(|cell| cell.line).collect::<HashSet<_>>().len()
 }
 
 /// What a file holds.
@@ -101,7 +77,7 @@ impl Line<'_> {
             file: self.file.to_owned(),
             line: self.number,
             column,
-            value: crate::text::shortened(value, VALUE_CHARS),
+            value: shortened(value, VALUE_CHARS),
             expected: expected.to_owned(),
         });
     }
@@ -203,7 +179,7 @@ fn header(file: &str, names: &csv::StringRecord, separator: u8, columns: Columns
     let missing: Vec<_> = columns.required.iter().filter(|name| !names.iter().any(|found| found == *name)).collect();
     if !missing.is_empty() {
         let missing = missing.into_iter().copied().collect::<Vec<_>>().join(", ");
-        let found = crate::text::shortened(&names.join(", "), VALUE_CHARS);
+        let found = shortened(&names.join(", "), VALUE_CHARS);
         return Err(format!(
             "{file}: no column {missing}: its first line has the columns {found}; expected {}, separated by ',' or ';'",
             said(columns)
@@ -244,6 +220,7 @@ impl LineNumbers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bad_cell::lines_in;
 
     const COLUMNS: Columns = Columns { required: &["sku", "count"], optional: &["note"] };
 

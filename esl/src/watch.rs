@@ -5,6 +5,7 @@ use crate::{
     bind::{at, open},
     cli::{Patience, WatchArgs},
     failure::{Ending, Failure},
+    interrupt::Interrupts,
     letters,
     output::Output,
     prices::{self, PriceChange},
@@ -42,8 +43,9 @@ pub(crate) async fn run(args: &WatchArgs, output: Output) -> Result<Ending, Fail
         }
         (total, ..) => Batch { id: args.batch.clone(), labels: total.unwrap_or(0), without_label: Vec::new() },
     };
-    let follower = Follower::new(ledger, args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone(), batch);
-    let (balance, ending) = follower.follow(args.patience).await?;
+    let urls = (args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone());
+    let follower = Follower::new(ledger, urls, batch, Instant::now());
+    let (balance, ending) = follower.follow(args.patience, &mut Interrupts::listen()?).await?;
     output.answer(&balance)?;
     Ok(ending)
 }
@@ -97,7 +99,13 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn new(ledger: Ledger, mongodb_url: LedgerUrl, amqp_url: AmqpUrl, batch: Batch) -> Self {
+    /// `began` is when the batch began, as far as this process knows.
+    pub(crate) fn new(
+        ledger: Ledger,
+        (mongodb_url, amqp_url): (LedgerUrl, AmqpUrl),
+        batch: Batch,
+        began: Instant,
+    ) -> Self {
         let bar = progress::bar(batch.labels, "labels ended");
         let now = Instant::now();
         Self {
@@ -106,7 +114,7 @@ impl Follower {
             amqp_url,
             batch,
             bar,
-            began: now,
+            began,
             outcomes: BTreeMap::new(),
             dead: Dead::default(),
             moved: now,
@@ -120,10 +128,17 @@ impl Follower {
     ///
     /// # Errors
     /// When the ledger will never answer; while it is away, it is waited for.
-    pub(crate) async fn follow(mut self, patience: Patience) -> Result<(Balance, Ending), Failure> {
+    pub(crate) async fn follow(
+        mut self,
+        patience: Patience,
+        interrupts: &mut Interrupts,
+    ) -> Result<(Balance, Ending), Failure> {
+        let labels = count(self.batch.labels, "label");
+        let text = format!("following batch {}: {labels}; Ctrl-C stops following, not the tasks", self.batch.id);
+        progress::say(&self.bar, &text);
         let ending = tokio::select! {
             ending = self.until_ended(patience) => ending?,
-            Ok(()) = tokio::signal::ctrl_c() => Ending::Interrupted,
+            () = interrupts.next() => Ending::Interrupted,
         };
         self.bar.finish_and_clear();
         if ending == Ending::Interrupted {

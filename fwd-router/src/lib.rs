@@ -40,7 +40,7 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     service.open_admin_port(axum::Router::new());
     let background = TaskTracker::new();
     let closed = CancellationToken::new();
-    let registry = Registry::connect(&config.redis_url)?;
+    let registry = Registry::connect(&config.redis.redis_url)?;
     let (directory, follow) = GatewayDirectory::follow(registry.clone(), closed.clone());
     background.spawn(follow);
     let brokers = connect_brokers(&config, &background);
@@ -68,7 +68,7 @@ fn connect_brokers(config: &Config, background: &TaskTracker) -> Vec<Client> {
         };
         Client::start(options, mpsc::channel(1).0, background)
     };
-    config.mqtt_url.iter().map(connect).collect()
+    config.mqtt.mqtt_url.iter().map(connect).collect()
 }
 
 async fn any_failed(brokers: &[Client]) -> anyhow::Error {
@@ -82,11 +82,11 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
         () = service.stop.cancelled() => return Ok(Ended::Stopped),
     };
     reachable.context("waiting for Redis and an MQTT broker")?;
-    let broker = Broker::connect(&config.amqp_url, service.name).await.context("opening a session")?;
+    let broker = Broker::connect(&config.amqp.amqp_url, service.name).await.context("opening a session")?;
     broker.declare(&Topology::default()).await.context("opening a session")?;
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
     let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
-    tracing::info!(amqp.url = %config.amqp_url, "takes requests");
+    tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");
     service.readiness.set(true);
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();

@@ -35,7 +35,7 @@ pub struct Config {
 
     /// MQTT brokers, mqtt://host:port or mqtts://, with commas between them; each gateway is on one of them, and moves
     /// to the next when it is lost
-    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883")]
+    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
     pub mqtt_url: MqttUrls,
 
     /// Which MQTT the gateways speak; mixed: every second one 3.1.1

@@ -122,6 +122,22 @@ impl Task {
         Ok(task)
     }
 
+    /// A task that shows a label again what it should show. Whoever notices that a label has gone back knows it by its
+    /// MAC only: without a store, the results name the one that the ledger knows.
+    pub fn repair(task_id: TaskId, label: LabelMac) -> Self {
+        Self {
+            task_id,
+            store: Store::unknown(),
+            action: Action::Repair,
+            sku: None,
+            labels: Some(vec![label]),
+            version: None,
+            fields: Fields::default(),
+            batch: None,
+            timeout_ms: None,
+        }
+    }
+
     fn check(&self) -> Result<(), TaskError> {
         match &self.labels {
             None if self.sku.is_none() => return Err(TaskError::NoTarget),
@@ -178,6 +194,12 @@ mod tests {
         let neither = |t: &mut serde_json::Map<_, _>| t.retain(|key, _| key != "sku" && key != "labels");
         assert!(error(neither).contains("labels: absent, and so is sku"));
         assert!(Task::parse(&vec![b' '; MAX_TASK_BYTES + 1]).unwrap_err().to_string().contains("1048577 bytes"));
+    }
+
+    #[test]
+    fn a_repair_is_a_task_like_any_other() {
+        let task = Task::repair(TaskId::repair(uuid::Uuid::nil()), "001a2b3c4d5e".parse().unwrap());
+        assert_eq!(Task::parse(&serde_json::to_vec(&task).unwrap()).unwrap(), task);
     }
 
     proptest! {

@@ -110,7 +110,19 @@ text_type!(
     "A group of tasks whose progress is followed together."
 );
 
+impl Store {
+    /// Stands for the store of a task whose asker does not know it: `_`.
+    pub fn unknown() -> Self {
+        Self("_".into())
+    }
+}
+
 impl TaskId {
+    /// The identity of a repair, made anew.
+    pub fn repair(id: uuid::Uuid) -> Self {
+        Self(format!("repair-{}", id.as_hyphenated()).into())
+    }
+
     /// Milliseconds since the Unix epoch at which it was made, where it is a UUIDv7.
     pub fn unix_millis(&self) -> Option<u64> {
         uuid_v7_millis(&self.0)

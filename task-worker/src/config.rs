@@ -2,7 +2,7 @@
 
 use backbone::{
     ledger::LedgerUrl,
-    queue::{AmqpUrl, Topology},
+    queue::{AmqpArgs, Topology},
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -11,9 +11,9 @@ use std::time::Duration;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version, about)]
 pub struct Config {
-    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
-    pub amqp_url: AmqpUrl,
+    /// Where RabbitMQ is
+    #[command(flatten)]
+    pub amqp: AmqpArgs,
 
     /// MongoDB, with the database (else esl): mongodb://user:password@host:port/database
     #[arg(long, env = "MONGODB_URL", default_value = "mongodb://127.0.0.1:27017/esl", hide_env_values = true)]

@@ -11,7 +11,8 @@ use backbone::{
 };
 use futures::{TryStreamExt, stream::FuturesUnordered};
 use protocol::{
-    Action, Fields, LabelMac, MAX_LABELS_PER_TASK, Outcome, ResultMessage, Store, Task, Timestamp, Version, names::amqp,
+    Action, Fields, LabelMac, MAX_LABELS_PER_TASK, Outcome, ResultMessage, Store, Task, TaskId, Timestamp, Version,
+    names::amqp,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -144,7 +145,7 @@ impl Executor {
     async fn finish(&self, settled: &Settled) -> Result<(), Interrupted> {
         self.driver.metrics.count_outcome(settled.recorded.outcome);
         if settled.went_back {
-            self.repair(settled.recorded.label, &settled.recorded.store).await?;
+            self.repair(settled.recorded.label).await?;
         }
         self.publish(&settled.recorded).await
     }
@@ -160,22 +161,10 @@ impl Executor {
     }
 
     /// A gateway acknowledged a version when a newer one was shown already: the label is driven to the newest again.
-    async fn repair(&self, label: LabelMac, store: &Store) -> Result<(), Interrupted> {
+    async fn repair(&self, label: LabelMac) -> Result<(), Interrupted> {
         tracing::warn!(device.mac = %label, "the label may have gone back to an older version: repairing it");
         self.driver.metrics.repairs.inc();
-        let Ok(task_id) = format!("repair-{}", Uuid::now_v7()).parse() else { return Ok(()) };
-        let task = Task {
-            task_id,
-            store: store.clone(),
-            action: Action::Repair,
-            sku: None,
-            labels: Some(vec![label]),
-            version: None,
-            fields: Fields::default(),
-            batch: None,
-            timeout_ms: None,
-        };
-        self.enqueue(&task).await
+        self.enqueue(&Task::repair(TaskId::repair(Uuid::now_v7()), label)).await
     }
 
     /// Puts a task into the queue, and waits until the broker has it.

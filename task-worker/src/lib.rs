@@ -75,13 +75,13 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
         () = worker.writer.wait_until(true) => {}
         () = service.stop.cancelled() => return Ok(Ended::Stopped),
     }
-    let broker = Broker::connect(&worker.config.amqp_url, service.name).await.context("opening a session")?;
+    let broker = Broker::connect(&worker.config.amqp.amqp_url, service.name).await.context("opening a session")?;
     broker.declare(&worker.config.topology()).await.context("opening a session")?;
     let (rpc, listen) = RpcClient::open(&broker).await?;
     let mut listen = std::pin::pin!(listen);
     let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
     let mut tasks = broker.consume(amqp::TASKS, Prefetch::Each(worker.config.task_concurrency)).await?;
-    tracing::info!(amqp.url = %worker.config.amqp_url, "takes tasks");
+    tracing::info!(amqp.url = %worker.config.amqp.amqp_url, "takes tasks");
     let mut ready = std::pin::pin!(ready_while_up(&worker.writer, &service.readiness));
     let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
     let in_hand = TaskTracker::new();

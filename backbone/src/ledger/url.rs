@@ -1,6 +1,7 @@
 //! The ledger's connection URL, which may name several hosts.
 
 use crate::service::{SecretUrl, UrlError};
+use mongodb::options::ConnectionString;
 use std::{fmt, str::FromStr};
 
 /// Where the ledger is: `mongodb://host:port,host:port/database?options`; `Debug` and `Display` leave user, password
@@ -33,6 +34,7 @@ impl FromStr for LedgerUrl {
         if !others.is_empty() && others.split(',').any(str::is_empty) {
             return Err(UrlError::NoHost);
         }
+        ConnectionString::parse(text).map_err(|error| UrlError::Unusable(error.to_string()))?;
         let path = url.expose().path();
         Ok(Self { text: text.to_owned(), shown: format!("{}://{hosts}{path}", url.expose().scheme()) })
     }
@@ -80,6 +82,7 @@ mod tests {
             "mongodb+srv://one",
             "a@b",
             "mongodb:/@x",
+            "mongodb://one/esl?retryWrites=perhaps",
         ] {
             assert!(url.parse::<LedgerUrl>().is_err(), "{url}");
         }

@@ -10,4 +10,4 @@ pub mod gateway;
 mod url;
 
 pub use client::{Client, ClientError, ClientOptions, Incoming, Publication, PublishError, Subscription};
-pub use url::{BrokerName, MqttUrl, MqttUrls};
+pub use url::{BrokerName, MqttArgs, MqttUrl, MqttUrls};

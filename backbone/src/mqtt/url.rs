@@ -15,6 +15,14 @@ url_type! {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MqttUrls(Vec<MqttUrl>);
 
+/// Where the MQTT brokers are, as every process is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct MqttArgs {
+    /// MQTT brokers, separated by commas: mqtt://user:password@host:port, or mqtts://
+    #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
+    pub mqtt_url: MqttUrls,
+}
+
 /// A broker as the route table names it: its host and port. The same in every process, whatever the order in which
 /// `MQTT_URL` lists the brokers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

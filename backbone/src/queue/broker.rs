@@ -5,7 +5,7 @@ use super::{
     error::Doing,
     topology::{self, Topology},
 };
-use crate::service::url_type;
+use crate::service::{SecretUrl, url_type};
 use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, Event, uri::AMQPUri};
 use std::time::Duration;
@@ -16,7 +16,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 url_type! {
     /// Where RabbitMQ is: `amqp://user:password@host:port/vhost`, or `amqps://`.
-    AmqpUrl, "amqp", "amqps"
+    AmqpUrl, "amqp", "amqps"; read
+}
+
+fn read(url: &SecretUrl) -> Result<AMQPUri, String> {
+    url.expose().as_str().parse()
+}
+
+/// Where RabbitMQ is, as every process is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AmqpArgs {
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
+    pub amqp_url: AmqpUrl,
 }
 
 /// One connection to RabbitMQ (lapin sets TCP_NODELAY on it).
@@ -31,7 +43,7 @@ impl Broker {
     /// # Errors
     /// When the broker can't be reached within 10 s or refuses.
     pub async fn connect(url: &AmqpUrl, name: &str) -> Result<Self, QueueError> {
-        let mut uri: AMQPUri = url.secret().expose().as_str().parse().map_err(QueueError::Lost)?;
+        let mut uri = read(url.secret()).map_err(QueueError::Lost)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let connect = Connection::connect_uri(uri, properties);

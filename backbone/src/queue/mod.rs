@@ -12,7 +12,7 @@ mod rpc;
 mod topology;
 
 pub use acks::Ticket;
-pub use broker::{AmqpUrl, Broker};
+pub use broker::{AmqpArgs, AmqpUrl, Broker};
 pub use consumer::{Consumer, Delivery, Prefetch, Settler};
 pub use error::QueueError;
 pub use publisher::{Message, Publisher, Routed};

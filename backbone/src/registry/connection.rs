@@ -1,7 +1,7 @@
 //! The connection to Redis, and scripts pipelined over it.
 
 use super::{RegistryError, error::Doing};
-use crate::service::url_type;
+use crate::service::{SecretUrl, url_type};
 use redis::{
     Client, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
     ServerErrorKind,
@@ -15,7 +15,19 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 url_type! {
     /// Where Redis is: `redis://user:password@host:port/db`, or `rediss://`.
-    RedisUrl, "redis", "rediss"
+    RedisUrl, "redis", "rediss"; read
+}
+
+fn read(url: &SecretUrl) -> Result<ConnectionInfo, RedisError> {
+    url.expose().as_str().into_connection_info()
+}
+
+/// Where Redis is, as every process is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RedisArgs {
+    /// Redis: redis://user:password@host:port/db, or rediss://
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub redis_url: RedisUrl,
 }
 
 /// Routes to labels and RPCs in flight. Clones share one multiplexed connection, which reconnects by itself.
@@ -44,8 +56,7 @@ impl Registry {
     /// When the URL can't be used.
     pub fn connect(url: &RedisUrl) -> Result<Self, RegistryError> {
         let doing = "reading REDIS_URL";
-        let info: ConnectionInfo = url.secret().expose().as_str().into_connection_info().doing(doing)?;
-        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let info = read(url.secret()).doing(doing)?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))

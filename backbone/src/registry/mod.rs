@@ -14,7 +14,7 @@ mod gateways;
 mod routes;
 mod rpc;
 
-pub use connection::{RedisUrl, Registry};
+pub use connection::{RedisArgs, RedisUrl, Registry};
 pub use directory::GatewayDirectory;
 pub use error::RegistryError;
 pub use gateways::GatewayState;

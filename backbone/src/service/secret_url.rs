@@ -20,6 +20,9 @@ pub enum UrlError {
     /// No host.
     #[error("no host in it")]
     NoHost,
+    /// Something in it that the client library can't use, such as an option.
+    #[error("{0}")]
+    Unusable(String),
 }
 
 /// A connection URL; `Debug` and `Display` leave user and password out.
@@ -65,9 +68,10 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// A URL type with the schemes that its back-end speaks.
+/// A URL type with the schemes that its back-end speaks, and what else is to be checked at the start rather than with
+/// the first connection.
 macro_rules! url_type {
-    ($(#[$doc:meta])* $name:ident, $($scheme:literal),+) => {
+    ($(#[$doc:meta])* $name:ident, $($scheme:literal),+ $(; $check:path)?) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Debug)]
         pub struct $name($crate::service::SecretUrl);
@@ -81,7 +85,9 @@ macro_rules! url_type {
         impl std::str::FromStr for $name {
             type Err = $crate::service::UrlError;
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $crate::service::SecretUrl::parse(text, &[$($scheme),+]).map(Self)
+                let url = $crate::service::SecretUrl::parse(text, &[$($scheme),+])?;
+                $($check(&url).map_err(|error| $crate::service::UrlError::Unusable(error.to_string()))?;)?
+                Ok(Self(url))
             }
         }
 

@@ -35,26 +35,40 @@ impl Answer {
 }
 
 /// The tool while it runs.
-pub(crate) struct Running(Child);
+pub(crate) struct Running {
+    child: Child,
+    stderr: String,
+}
 
 impl Running {
     pub(crate) async fn end(mut self) -> Answer {
-        let (mut out, mut err) = (self.0.stdout.take().unwrap(), self.0.stderr.take().unwrap());
-        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let (mut out, mut err) = (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
+        let mut stdout = String::new();
         let ended = async {
-            tokio::try_join!(out.read_to_string(&mut stdout), err.read_to_string(&mut stderr), self.0.wait()).unwrap().2
+            let read = (out.read_to_string(&mut stdout), err.read_to_string(&mut self.stderr));
+            tokio::try_join!(read.0, read.1, self.child.wait()).unwrap().2
         };
         let code = soon(ended).await.code();
-        Answer { code, stdout, stderr }
+        Answer { code, stdout, stderr: self.stderr }
+    }
+
+    /// Waits until it has said this on standard error.
+    pub(crate) async fn said(&mut self, text: &str) {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        soon(async {
+            while !self.stderr.contains(text) {
+                let mut bytes = [0; 1_000];
+                let count = stderr.read(&mut bytes).await.unwrap();
+                assert!(count > 0, "it ended without saying {text}: {}", self.stderr);
+                self.stderr.push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        })
+        .await;
     }
 
     pub(crate) fn interrupt(&self) {
-        let pid = Pid::from_raw(self.0.id().unwrap().cast_signed());
+        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed());
         signal::kill(pid, signal::Signal::SIGINT).unwrap();
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
     }
 }
 
@@ -84,7 +98,7 @@ impl Office {
         let mut command = Command::new(env!("CARGO_BIN_EXE_esl"));
         command.args(args).envs(self.servers.env()).env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Running(command.spawn().unwrap())
+        Running { child: command.spawn().unwrap(), stderr: String::new() }
     }
 
     pub(crate) async fn esl(&self, args: &[&str]) -> Answer {

@@ -89,10 +89,8 @@ async fn labels_of_dead_tasks_are_not_waited_for() {
 #[tokio::test]
 async fn ctrl_c_stops_following_and_says_how_to_go_on() {
     let (office, file) = bound(20, 10).await;
-    let running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "my batch", "--watch"]);
-    office.tasks(11).await;
-    // By now it follows, or is about to: either way the interrupt finds a handler.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let mut running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "my batch", "--watch"]);
+    running.said("following batch my batch: 20 labels").await;
     running.interrupt();
     let answer = running.end().await;
     assert_eq!(answer.code, Some(130), "{answer:?}");
