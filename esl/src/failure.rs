@@ -37,7 +37,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Input(String),
     /// Lines of a file can't be used.
-    #[error("{file}: {} can't be used, so nothing was sent; --skip-bad sends the others", lines(.bad))]
+    #[error("{file}: {} can't be used, so nothing was done; --skip-bad uses the others", lines(.bad))]
     BadLines {
         /// The file.
         file: String,

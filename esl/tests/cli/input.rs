@@ -18,7 +18,7 @@ async fn a_bad_line_stops_all_and_every_one_is_named() {
          {file}:4: sku is \"p-1\", expected each sku once in a file; line 2 has it already\n\
          {file}:5: name is \"\", expected 1 to 1024 bytes of text without control characters\n\
          {file}:5: currency is \"real\", expected the three capital letters of ISO 4217, such as \"BRL\"\n\
-         esl: {file}: 3 lines can't be used, so nothing was sent; --skip-bad sends the others\n"
+         esl: {file}: 3 lines can't be used, so nothing was done; --skip-bad uses the others\n"
     );
     assert_eq!(answer.stderr, expected);
     let report = office.esl(&["enqueue", &file, "--store", "sp-014", "--json"]).await.json(2);
