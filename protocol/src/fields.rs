@@ -65,8 +65,8 @@ impl Fields {
             ("name", Some(FieldValue::Text(text))) => self.name = Some(text),
             ("name", other) => return Err(format!("fields.name: {other:?}, expected text")),
             (_, None) => {}
-            (_, Some(_)) if key.len() > 64 => {
-                return Err(format!("fields: a name of {} bytes, expected at most 64", key.len()));
+            (_, Some(_)) if key.len() > 64 || key.chars().any(char::is_control) => {
+                return Err(format!("fields: the name {key:?}, expected at most 64 bytes and no control characters"));
             }
             (_, Some(_)) if self.extra.len() == MAX_EXTRA_FIELDS => {
                 return Err(format!("fields: more than {MAX_EXTRA_FIELDS} besides name, price and currency"));
