@@ -23,7 +23,7 @@ pub use config::{Config, Consume};
 use anyhow::{Context, Result};
 use backbone::{
     mqtt::{Client, ClientOptions, Incoming, Subscription},
-    queue::{Broker, Publisher, Topology},
+    queue::{Broker, Publisher},
     registry::Registry,
     service::{Ended, Service, run_sessions},
 };
@@ -115,7 +115,7 @@ async fn publish_sessions(
 ) {
     run_sessions(&finished, async || {
         let broker = Broker::connect(&config.amqp.amqp_url, name).await.context("opening a session")?;
-        broker.declare(&Topology::default()).await.context("opening a session")?;
+        broker.declare().await.context("opening a session")?;
         replies.send_replace(Some(broker.publisher().await?));
         tracing::info!(amqp.url = %config.amqp.amqp_url, "publishes replies");
         tokio::select! {

@@ -3,7 +3,7 @@
 use crate::{progress, text::chain};
 use anyhow::{Context, Result, anyhow};
 use backbone::{
-    queue::{AmqpUrl, Broker, Message, Publisher, QueueError, Routed, Topology},
+    queue::{AmqpUrl, Broker, Message, Publisher, QueueError, Routed},
     service::Backoff,
 };
 use futures::{StreamExt, stream};
@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn connect(url: &AmqpUrl) -> Result<Broker> {
     let open = async {
         let broker = Broker::connect(url, "esl").await?;
-        broker.declare(&Topology::default()).await?;
+        broker.declare().await?;
         Ok::<_, QueueError>(broker)
     };
     open.await.with_context(|| format!("RabbitMQ at {url}"))

@@ -17,7 +17,7 @@ pub use config::Config;
 use anyhow::{Context, Result};
 use backbone::{
     mqtt::{Client, ClientOptions},
-    queue::{Broker, Prefetch, Topology},
+    queue::{Broker, Prefetch},
     registry::{GatewayDirectory, Registry},
     service::{Ended, Service, run_sessions},
 };
@@ -83,7 +83,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     };
     reachable.context("waiting for Redis and an MQTT broker")?;
     let broker = Broker::connect(&config.amqp.amqp_url, service.name).await.context("opening a session")?;
-    broker.declare(&Topology::default()).await.context("opening a session")?;
+    broker.declare().await.context("opening a session")?;
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
     let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use backbone::{
-    queue::{AmqpUrl, Broker, Message, Publisher, Topology},
+    queue::{AmqpUrl, Broker, Message, Publisher, Routed},
     service::Backoff,
 };
 use futures::{StreamExt, stream};
@@ -82,7 +82,7 @@ impl Backend {
                 Ok(publisher) => publisher.publish(message).await.map_err(anyhow::Error::from),
                 Err(error) => Err(error),
             };
-            if published.is_ok() {
+            if matches!(published, Ok(Routed::Yes)) {
                 return Ok(());
             }
             self.session.lock().await.take();
@@ -96,7 +96,7 @@ impl Backend {
             return Ok(publisher.clone());
         }
         let broker = Broker::connect(&self.url, "store backend").await?;
-        broker.declare(&Topology::default()).await?;
+        broker.declare().await?;
         let publisher = broker.publisher().await?;
         *session = Some((broker, publisher.clone()));
         Ok(publisher)

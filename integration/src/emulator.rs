@@ -24,6 +24,29 @@ pub struct EmulatedLabel {
     pub history: Vec<Write>,
     /// How many writes there were.
     pub writes: u64,
+    /// How many other commands it carried out.
+    pub others: u64,
+    /// Which gateways hear it, the strongest first.
+    #[serde(default)]
+    pub heard_by: Vec<Hearer>,
+}
+
+/// A gateway that hears a label.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Hearer {
+    /// The gateway.
+    pub gateway: GatewayMac,
+    /// How strongly on average, in dBm.
+    pub rssi: f64,
+}
+
+/// A gateway as it really is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EmulatedGateway {
+    /// Its MAC.
+    pub mac: GatewayMac,
+    /// How many commands came to it.
+    pub commands: u64,
 }
 
 /// What a label shows.
@@ -60,6 +83,13 @@ impl Emulator {
         answer.json().await.with_context(|| format!("reading label {label} from the emulator"))
     }
 
+    /// A gateway.
+    pub async fn gateway(&self, gateway: GatewayMac) -> Result<EmulatedGateway> {
+        let answer = self.client.get(format!("{}/gateways", self.url)).send().await?.error_for_status()?;
+        let gateways: Vec<EmulatedGateway> = answer.json().await.context("reading the emulator's gateways")?;
+        gateways.into_iter().find(|known| known.mac == gateway).with_context(|| format!("no gateway {gateway}"))
+    }
+
     /// Sets the faults of the whole store, in place of those before.
     pub async fn store_faults(&self, faults: Value) -> Result<()> {
         self.send(reqwest::Method::PUT, "/faults", faults).await
@@ -80,7 +110,7 @@ impl Emulator {
         self.send(reqwest::Method::PUT, &format!("/labels/{label}/place"), place).await
     }
 
-    /// Makes a gateway go `offline`, `online`, `hang` or `resume`.
+    /// Makes a gateway go `offline` (`offline?abrupt=true`: without a word), `online`, `hang` or `resume`.
     pub async fn gateway_state(&self, gateway: GatewayMac, state: &str) -> Result<()> {
         self.send(reqwest::Method::POST, &format!("/gateways/{gateway}/{state}"), Value::Null).await
     }

@@ -4,16 +4,20 @@
 //! The stories are in `tests/stories`, one module each. Run them with `make test`, or one by one with
 //! `target/debug/testbed exec -- cargo nextest run -p integration happy_path`.
 
+mod asker;
 mod backend;
 mod books;
 mod emulator;
 mod load;
 mod results;
 mod story;
+mod stranger;
 
+pub use asker::Asker;
 pub use backend::{Backend, price_update};
 pub use books::Books;
-pub use emulator::{EmulatedLabel, Emulator, Write};
+pub use emulator::{EmulatedGateway, EmulatedLabel, Emulator, Hearer, Write};
 pub use load::Load;
 pub use results::Results;
 pub use story::{Story, gateway_mac, label_mac, labels, quick};
+pub use stranger::Stranger;

@@ -1,7 +1,7 @@
 //! An observer of the results exchange, on a durable queue of its own.
 
 use backbone::{
-    queue::{AmqpUrl, Broker, QueueError, Topology},
+    queue::{AmqpUrl, Broker, QueueError},
     service::Backoff,
 };
 use protocol::{LabelMac, ResultMessage, TaskId};
@@ -81,7 +81,7 @@ async fn observe(url: AmqpUrl, seen: Arc<Mutex<Seen>>, count: watch::Sender<usiz
 
 async fn session(url: &AmqpUrl, seen: &Mutex<Seen>, count: &watch::Sender<usize>) -> Result<(), QueueError> {
     let broker = Broker::connect(url, "results observer").await?;
-    broker.declare(&Topology::default()).await?;
+    broker.declare().await?;
     let mut results = broker.consume_results("observed-results", "#", 200).await?;
     count.send_modify(|_| {});
     loop {

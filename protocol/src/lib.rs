@@ -28,7 +28,7 @@ pub use reply::{Reply, ReplyOutcome};
 pub use report::{Report, ReportError, Sighting};
 pub use result::{Outcome, ResultMessage};
 pub use rssi::{Rssi, RssiError};
-pub use task::{Action, DEFAULT_TASK_TIMEOUT, MAX_LABELS_PER_TASK, MAX_TASK_BYTES, Task, TaskError};
+pub use task::{Action, ActionError, DEFAULT_TASK_TIMEOUT, MAX_LABELS_PER_TASK, MAX_TASK_BYTES, Task, TaskError};
 pub use text::{BatchId, Sku, Store, TaskId, TextError};
 pub use timestamp::Timestamp;
 pub use version::{Version, VersionError};

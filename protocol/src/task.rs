@@ -1,8 +1,8 @@
 //! Tasks: what the store backend asks for.
 
 use crate::{BatchId, Fields, LabelMac, Sku, Store, TaskId, Version};
-use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
 
 /// A task may name, or resolve to, at most so many labels.
 pub const MAX_LABELS_PER_TASK: usize = 10_000;
@@ -14,7 +14,7 @@ pub const DEFAULT_TASK_TIMEOUT: Duration = Duration::from_millis(180_000);
 const MAX_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 
 /// What is to be done with a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Show these fields from now on. The only action that has a version.
@@ -32,7 +32,14 @@ pub enum Action {
     Repair,
 }
 
+/// Why a text is no action.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("action {0:?}: expected price_update, blink, ping, refresh, page or repair")]
+pub struct ActionError(String);
+
 impl Action {
+    const ALL: [Self; 6] = [Self::PriceUpdate, Self::Blink, Self::Ping, Self::Refresh, Self::Page, Self::Repair];
+
     /// As it is written on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -49,6 +56,20 @@ impl Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Action {
+    type Err = ActionError;
+    fn from_str(text: &str) -> Result<Self, ActionError> {
+        let found = Self::ALL.into_iter().find(|action| action.as_str() == text);
+        found.ok_or_else(|| ActionError(text.chars().take(80).collect()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::text::deserialize(deserializer, "an action as a string")
     }
 }
 
@@ -186,7 +207,10 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert!(error(|t| drop(t.remove("store"))).contains("missing field `store`"));
-        assert!(error(|t| drop(t.insert("action".into(), "explode".into()))).contains("unknown variant `explode`"));
+        assert!(
+            error(|t| drop(t.insert("action".into(), "explode".into())))
+                .contains("action \"explode\": expected price_update")
+        );
         assert!(error(|t| drop(t.insert("labels".into(), ["nope"].into()))).contains("label MAC \"nope\""));
         assert!(error(|t| t["fields"]["price"] = "-1".into()).contains("fields.price: price \"-1\""));
         assert!(error(|t| drop(t.remove("fields"))).contains("fields.price: absent"));

@@ -2,7 +2,7 @@
 
 use backbone::{
     ledger::LedgerUrl,
-    queue::{AmqpArgs, Topology},
+    queue::AmqpArgs,
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -31,18 +31,7 @@ pub struct Config {
     #[arg(long, env = "RPC_CONCURRENCY", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..))]
     pub rpc_concurrency: u16,
 
-    /// After how many deliveries that ended in a crash or a lost connection a task becomes a dead letter; the same
-    /// for all processes that declare the queue
-    #[arg(long, env = "TASK_DELIVERY_LIMIT", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-    pub task_delivery_limit: u32,
-
     /// What every role can be told
     #[command(flatten)]
     pub service: ServiceArgs,
-}
-
-impl Config {
-    pub(crate) fn topology(&self) -> Topology {
-        Topology { task_delivery_limit: self.task_delivery_limit }
-    }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Driven {
     pub(crate) reason: Option<String>,
     pub(crate) gateway: Option<GatewayMac>,
     pub(crate) attempts: u32,
+    /// A gateway acknowledged it to us: what the label shows is news to the ledger.
+    pub(crate) acknowledged: bool,
 }
 
 /// Why a label was not driven to its end: the task is delivered again.
@@ -78,18 +80,17 @@ fn step(reply: Option<&Reply>) -> Step {
     }
 }
 
-/// How it ends by what became known of the label in the meantime, if it does. Where another task has had the same
-/// version shown, the outcome names the gateway that wrote it.
-fn settled_meanwhile(drive: &Drive, known: Option<&LabelRecord>, so_far: &Driven) -> Option<Driven> {
+/// Whether what became known of the label in the meantime settles it, after these attempts.
+fn settled_meanwhile(action: Action, drive: &Drive, known: Option<&LabelRecord>, so_far: &Driven) -> Option<Driven> {
     let (version, known) = (drive.version?, known?);
     match (&known.desired, &known.shown) {
         (Some(desired), _) if desired.version > version => {
             let reason = Some(format!("version {} is desired", desired.version));
             Some(Driven { outcome: Outcome::Superseded, reason, ..so_far.clone() })
         }
-        (_, Some(shown)) if shown.version == version => {
-            let gateway = shown.gateway.or(so_far.gateway);
-            Some(Driven { outcome: Outcome::Shown, reason: None, gateway, ..so_far.clone() })
+        // Another task's acknowledgement. To a repair it means nothing: it may be from before the label went back.
+        (_, Some(shown)) if shown.version == version && action != Action::Repair => {
+            Some(Driven { outcome: Outcome::Shown, reason: None, gateway: shown.gateway, ..so_far.clone() })
         }
         _ => None,
     }
@@ -106,13 +107,16 @@ impl Driver {
     ) -> Result<Driven, Interrupted> {
         let mut turns = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut retries = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let mut driven = Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 0 };
+        let mut driven =
+            Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 0, acknowledged: false };
         loop {
             let reply = self.attempt(label, action, drive, deadline).await?;
             driven.attempts += 1;
             driven.gateway = reply.as_ref().and_then(|reply| reply.gateway).or(driven.gateway);
             let delay = match step(reply.as_ref()) {
-                Step::End(outcome, reason) => return Ok(Driven { outcome, reason, ..driven }),
+                Step::End(outcome, reason) => {
+                    return Ok(Driven { outcome, reason, acknowledged: outcome == Outcome::Shown, ..driven });
+                }
                 Step::WaitForTurn => {
                     driven.reason.get_or_insert_with(|| "another command to the label was under way".to_owned());
                     turns.next_delay()
@@ -131,7 +135,7 @@ impl Driver {
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
             }
             let known = self.ledger.look(vec![label]).await?.pop().flatten();
-            if let Some(settled) = settled_meanwhile(drive, known.as_ref(), &driven) {
+            if let Some(settled) = settled_meanwhile(action, drive, known.as_ref(), &driven) {
                 return Ok(settled);
             }
         }
@@ -222,7 +226,7 @@ mod tests {
     fn what_others_did_meanwhile_settles_it() {
         let version = |number| Version::try_from(number).unwrap();
         let (at, task_id) = (Timestamp::from_unix_millis(0), "t".parse::<protocol::TaskId>().unwrap());
-        let gateway = Some(GatewayMac::from_octets([1; 6]));
+        let gateway = Some(GatewayMac::from_octets([7; 6]));
         let record = |desired, shown| LabelRecord {
             desired: Some(Desired { version: version(desired), fields: Arc::default(), at, task_id: task_id.clone() }),
             shown: Some(Shown {
@@ -234,13 +238,20 @@ mod tests {
             }),
             ..LabelRecord::default()
         };
-        let drive = Drive { version: Some(version(5)), fields: Arc::default() };
-        let so_far = Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 2 };
-        let end = |record| settled_meanwhile(&drive, Some(&record), &so_far).map(|end| (end.outcome, end.gateway));
-        assert_eq!(end(record(6, 4)), Some((Outcome::Superseded, None)));
-        assert_eq!(end(record(5, 5)), Some((Outcome::Shown, gateway)), "by the gateway that wrote it");
-        assert_eq!(end(record(5, 4)), None);
+        let so_far =
+            Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 2, acknowledged: false };
+        let settled = |action, record| {
+            let drive = Drive { version: Some(version(5)), fields: Arc::default() };
+            settled_meanwhile(action, &drive, Some(&record), &so_far)
+        };
+        let outcome = |action, record| settled(action, record).map(|settled| settled.outcome);
+        assert_eq!(outcome(Action::PriceUpdate, record(6, 4)), Some(Outcome::Superseded));
+        let shown = Driven { outcome: Outcome::Shown, gateway, ..so_far.clone() };
+        assert_eq!(settled(Action::PriceUpdate, record(5, 5)), Some(shown), "by the gateway that showed it");
+        assert_eq!(outcome(Action::PriceUpdate, record(5, 4)), None);
+        assert_eq!(outcome(Action::Repair, record(6, 4)), Some(Outcome::Superseded));
+        assert_eq!(outcome(Action::Repair, record(5, 5)), None, "a repair believes nobody");
         let blink = Drive { version: None, fields: Arc::default() };
-        assert_eq!(settled_meanwhile(&blink, Some(&record(6, 6)), &so_far), None);
+        assert_eq!(settled_meanwhile(Action::Blink, &blink, Some(&record(6, 6)), &so_far), None);
     }
 }

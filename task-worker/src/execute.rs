@@ -6,7 +6,7 @@ use crate::{
 };
 use backbone::{
     ledger::{LabelState, Ledger, Opening, Settled, Settlement},
-    queue::{Delivery, Message, Publisher},
+    queue::{Delivery, Message, Publisher, QueueError, Routed},
     service::{Backoff, now},
 };
 use futures::{TryStreamExt, stream::FuturesUnordered};
@@ -105,7 +105,7 @@ impl Executor {
                 Decision::Recorded(result) => recorded.push(*result),
                 Decision::Nothing => {}
                 Decision::Settle { outcome, reason, gateway } => {
-                    let end = Driven { outcome, reason, gateway, attempts: 0 };
+                    let end = Driven { outcome, reason, gateway, attempts: 0, acknowledged: false };
                     settled.push(Settlement { result: work.result(label, &state, work.version, end), shown: None });
                 }
                 Decision::Drive(drive) => driven.push(self.drive(work, label, state, drive)),
@@ -126,8 +126,7 @@ impl Executor {
     ) -> Result<(), Interrupted> {
         let deadline = work.deadline(&state);
         let end = self.driver.drive(label, work.task.action, &drive, deadline).await?;
-        let shows = end.outcome == Outcome::Shown && end.attempts > 0 && drive.version.is_some();
-        let shown = shows.then(|| Arc::clone(&drive.fields));
+        let shown = (end.acknowledged && drive.version.is_some()).then(|| Arc::clone(&drive.fields));
         let result = work.result(label, &state, drive.version, end);
         self.settle(vec![Settlement { result, shown }]).await
     }
@@ -170,10 +169,23 @@ impl Executor {
     /// Puts a task into the queue, and waits until the broker has it.
     pub(crate) async fn enqueue(&self, task: &Task) -> Result<(), Interrupted> {
         let body = serde_json::to_vec(task).unwrap_or_default();
+        Ok(self.put(amqp::TASKS, &body, &[]).await?)
+    }
+
+    /// Puts a message into a queue, and waits until the broker has it.
+    pub(crate) async fn put(
+        &self,
+        queue: &str,
+        body: &[u8],
+        headers: &[(&'static str, &str)],
+    ) -> Result<(), QueueError> {
         let message =
-            Message { routing_key: amqp::TASKS, body: &body, persistent: true, mandatory: true, ..Message::default() };
-        self.publisher.publish(message).await?;
-        Ok(())
+            Message { routing_key: queue, body, persistent: true, mandatory: true, headers, ..Message::default() };
+        match self.publisher.publish(message).await? {
+            Routed::Yes => Ok(()),
+            // Somebody deleted it; the next session declares it again.
+            Routed::Nowhere => Err(QueueError::Lost(format!("no queue {queue}"))),
+        }
     }
 }
 

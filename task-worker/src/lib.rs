@@ -21,7 +21,7 @@ pub use config::Config;
 use anyhow::{Context, Result};
 use backbone::{
     ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
-    queue::{Broker, Delivery, Message, Prefetch, QueueError, RpcClient, Settler},
+    queue::{Broker, Delivery, Prefetch, RpcClient, Settler},
     service::{Ended, Readiness, Service, run_sessions},
 };
 use drive::{Driver, Interrupted};
@@ -76,7 +76,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
         () = service.stop.cancelled() => return Ok(Ended::Stopped),
     }
     let broker = Broker::connect(&worker.config.amqp.amqp_url, service.name).await.context("opening a session")?;
-    broker.declare(&worker.config.topology()).await.context("opening a session")?;
+    broker.declare().await.context("opening a session")?;
     let (rpc, listen) = RpcClient::open(&broker).await?;
     let mut listen = std::pin::pin!(listen);
     let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
@@ -201,22 +201,10 @@ async fn settle(
         }
         Disposition::Dead(reason) => {
             tracing::warn!(reason, "task moved to the dead letters: it can't be used");
-            bury(executor, delivery, &reason).await?;
+            executor.put(amqp::DEAD_TASKS, &delivery.body, &[(amqp::REASON, &reason)]).await?;
             "dead"
         }
     };
     settler.settle(&[delivery.ticket]).await?;
     Ok(end)
-}
-
-async fn bury(executor: &Executor, delivery: &Delivery, reason: &str) -> Result<(), QueueError> {
-    let message = Message {
-        routing_key: amqp::DEAD_TASKS,
-        body: &delivery.body,
-        persistent: true,
-        mandatory: true,
-        headers: &[(amqp::REASON, reason)],
-        ..Message::default()
-    };
-    executor.publisher.publish(message).await.map(drop)
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
 
 use crate::server::http_client;
 
@@ -27,7 +28,7 @@ impl Management {
     pub async fn create_vhost(&self, name: &str) -> Result<()> {
         let vhost = format!("/api/vhosts/{name}");
         self.send(self.request(Method::PUT, &vhost)).await.with_context(|| format!("creating virtual host {name}"))?;
-        let permissions = serde_json::json!({"configure": ".*", "write": ".*", "read": ".*"});
+        let permissions = json!({"configure": ".*", "write": ".*", "read": ".*"});
         let path = format!("/api/permissions/{name}/guest");
         self.send(self.request(Method::PUT, &path).json(&permissions))
             .await
@@ -39,6 +40,14 @@ impl Management {
         self.send(self.request(Method::DELETE, &format!("/api/vhosts/{name}")))
             .await
             .with_context(|| format!("deleting virtual host {name}"))
+    }
+
+    /// Sets a policy for the queues of a virtual host whose names match `pattern`, a regular expression.
+    pub async fn set_policy(&self, vhost: &str, name: &str, pattern: &str, definition: Value) -> Result<()> {
+        let policy = json!({"pattern": pattern, "definition": definition, "apply-to": "queues"});
+        self.send(self.request(Method::PUT, &format!("/api/policies/{vhost}/{name}")).json(&policy))
+            .await
+            .with_context(|| format!("setting the policy {name} in virtual host {vhost}"))
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

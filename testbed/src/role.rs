@@ -91,12 +91,27 @@ impl Role {
     async fn wait_for(&mut self, path: &str, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         loop {
+            if self.lost_its_port() {
+                self.take_another_port()?;
+            }
             check_progress(&mut self.process, &self.name, end)?;
             if self.get(path).await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Another process of this machine was faster to listen on the port that was free.
+    fn lost_its_port(&mut self) -> bool {
+        let lost = format!("{}: Address already in use", self.admin);
+        !self.is_running() && self.log_tail().contains(&lost)
+    }
+
+    fn take_another_port(&mut self) -> Result<()> {
+        self.admin.set_port(free_port()?);
+        self.env.push(("ADMIN_ADDR".to_owned(), self.admin.to_string()));
+        self.start_again()
     }
 
     /// Whether `GET /ready` answers 200 now.

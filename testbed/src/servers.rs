@@ -83,6 +83,11 @@ impl Servers {
         &self.name
     }
 
+    /// The management API of the RabbitMQ.
+    pub fn management(&self) -> &Management {
+        &self.management
+    }
+
     /// What a role needs to know, as environment variables.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         vec![

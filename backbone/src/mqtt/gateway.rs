@@ -93,6 +93,8 @@ struct Message {
     topic: String,
     payload: Vec<u8>,
     correlation: Option<Vec<u8>>,
+    /// On the next connection, where this one ends before the broker acknowledges it.
+    again: bool,
 }
 
 /// A gateway's connection, across reconnects and brokers.
@@ -141,16 +143,16 @@ impl Gateway {
         correlation: Option<Vec<u8>>,
     ) -> Result<(), AnswersFull> {
         let topic = protocol::names::mqtt::topic(gateway, protocol::names::mqtt::Channel::Response);
-        let message = Message { topic, payload, correlation };
+        let message = Message { topic, payload, correlation, again: true };
         self.answers.try_send(message).map_err(|_| AnswersFull)
     }
 
-    /// Publishes on the gateway's status topic, QoS 0, after the answers that wait; holds the caller up while too many
+    /// Publishes on the gateway's status topic, QoS 0 (now and then 1, to notice a broker that hangs), after the answers that wait; holds the caller up while too many
     /// reports wait.
     pub async fn report(&self, payload: Vec<u8>) {
         let topic = protocol::names::mqtt::topic(self.mac, protocol::names::mqtt::Channel::Status);
         // Fails only after `close`, when nobody cares for reports.
-        let _ = self.reports.send(Message { topic, payload, correlation: None }).await;
+        let _ = self.reports.send(Message { topic, payload, correlation: None, again: false }).await;
     }
 
     /// Disconnects until [`go_online`](Self::go_online): in order, or by cutting the connection.

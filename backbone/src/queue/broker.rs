@@ -1,14 +1,11 @@
 //! One connection to RabbitMQ.
 
-use super::{
-    Consumer, Prefetch, Publisher, QueueError,
-    error::Doing,
-    topology::{self, Topology},
-};
+use super::{Consumer, Prefetch, Publisher, QueueError, error::Doing, topology};
 use crate::service::{SecretUrl, url_type};
 use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, Event, uri::AMQPUri};
 use std::time::Duration;
+use url::Host;
 
 /// Seconds between heartbeats: a broker that went away in silence is noticed within twice that.
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -20,7 +17,12 @@ url_type! {
 }
 
 fn read(url: &SecretUrl) -> Result<AMQPUri, String> {
-    url.expose().as_str().parse()
+    let mut uri: AMQPUri = url.expose().as_str().parse()?;
+    // The client library takes an IPv6 address for no host, and connects to localhost.
+    if let Some(Host::Ipv6(address)) = url.expose().host() {
+        uri.authority.host = address.to_string();
+    }
+    Ok(uri)
 }
 
 /// Where RabbitMQ is, as every process is told.
@@ -58,9 +60,9 @@ impl Broker {
     ///
     /// # Errors
     /// When one exists with other properties, or the connection is lost.
-    pub async fn declare(&self, topology: &Topology) -> Result<(), QueueError> {
+    pub async fn declare(&self) -> Result<(), QueueError> {
         let channel = self.plain_channel().await?;
-        topology::declare(&channel, topology).await?;
+        topology::declare(&channel).await?;
         channel.close(200, "done".into()).await.doing("closing a channel")
     }
 
@@ -135,5 +137,23 @@ impl Broker {
     pub async fn close(&self) {
         // The session ends either way: a failed close only means that the broker was faster.
         let _ = self.connection.close(200, "stopped".into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_host_is_where_it_connects_to() {
+        let host = |url: &str| read(url.parse::<AmqpUrl>().unwrap().secret()).unwrap().authority.host;
+        assert_eq!(host("amqp://rabbit"), "rabbit");
+        assert_eq!(host("amqp://10.0.0.7:5672/%2f"), "10.0.0.7");
+        assert_eq!(host("amqps://u:p@[2001:db8::7]:5671"), "2001:db8::7");
+    }
+
+    #[test]
+    fn an_option_that_the_client_library_does_not_know_is_no_url() {
+        assert!("amqp://h/v?heartbeat=often".parse::<AmqpUrl>().is_err());
     }
 }

@@ -17,4 +17,3 @@ pub use consumer::{Consumer, Delivery, Prefetch, Settler};
 pub use error::QueueError;
 pub use publisher::{Message, Publisher, Routed};
 pub use rpc::{RpcClient, RpcError, RpcRequest};
-pub use topology::Topology;

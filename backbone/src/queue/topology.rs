@@ -8,27 +8,20 @@ use lapin::{
 };
 use protocol::names::amqp;
 
-/// What an operator may choose about the queues. All processes of one backbone must agree on it.
-#[derive(Debug, Clone)]
-pub struct Topology {
-    /// After so many deliveries that ended in a crash or a lost connection, a task becomes a dead letter.
-    pub task_delivery_limit: u32,
-}
+/// A task that was delivered again so often, each time after a crash or a lost connection, becomes a dead letter.
+///
+/// The same everywhere and for ever, as all arguments here: RabbitMQ refuses whoever declares a queue with others. An
+/// operator lowers the limit by a policy with `delivery-limit`, at any time and for all processes at once.
+const TASK_DELIVERY_LIMIT: i32 = 20;
 
-impl Default for Topology {
-    fn default() -> Self {
-        Self { task_delivery_limit: 20 }
-    }
-}
-
-pub(super) async fn declare(channel: &Channel, topology: &Topology) -> Result<(), QueueError> {
+pub(super) async fn declare(channel: &Channel) -> Result<(), QueueError> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel
         .queue_declare(amqp::DEAD_TASKS.into(), durable, FieldTable::default())
         .await
         .doing("declaring the queue esl.tasks.dead")?;
     channel
-        .queue_declare(amqp::TASKS.into(), durable, task_arguments(topology))
+        .queue_declare(amqp::TASKS.into(), durable, task_arguments())
         .await
         .doing("declaring the queue esl.tasks")?;
     // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
@@ -45,11 +38,11 @@ pub(super) async fn declare(channel: &Channel, topology: &Topology) -> Result<()
 
 /// A quorum queue that loses nothing: what it gives up on goes to the dead letters at least once, and a full queue
 /// refuses the publisher rather than dropping its head.
-fn task_arguments(topology: &Topology) -> FieldTable {
+fn task_arguments() -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(topology.task_delivery_limit.cast_signed()));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(TASK_DELIVERY_LIMIT));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(amqp::DEAD_TASKS));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));

@@ -2,7 +2,7 @@
 
 use backbone::{
     ledger::{Ledger, Opening, Settlement, What},
-    queue::{Broker, Delivery, Message, Prefetch, Publisher, Topology},
+    queue::{Broker, Delivery, Message, Prefetch, Publisher},
     service::now,
 };
 use nix::{sys::signal, unistd::Pid};
@@ -111,7 +111,7 @@ impl Office {
 
     pub(crate) async fn broker(&self) -> Broker {
         let broker = Broker::connect(&id(&self.servers.amqp_url), "test").await.unwrap();
-        broker.declare(&Topology::default()).await.unwrap();
+        broker.declare().await.unwrap();
         broker
     }
 

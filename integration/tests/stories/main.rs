@@ -3,15 +3,26 @@
 #![allow(clippy::disallowed_methods, reason = "stories await what they spawn")]
 
 mod bad_config;
+mod dead_letters;
 mod flush_redis;
 mod happy_path;
 mod kill_bck_router;
 mod kill_fwd_router;
 mod kill_worker;
+mod late_command;
+mod late_reply;
+mod latency;
+mod mac_only;
+mod nacks;
+mod no_route;
+mod other_actions;
+mod redelivery;
 mod restart_mongodb;
 mod restart_mosquitto;
 mod restart_rabbitmq;
 mod rolling_restart;
+mod shuffled_versions;
+mod sku;
 mod start_order;
 mod two_brokers;
 mod under_load;

@@ -10,7 +10,7 @@ async fn confirmed_tasks_survive_a_stop_and_then_a_kill() -> Result<()> {
     let (mut story, load) = begin().await?;
     stop(&mut story, &load, 0.15).await?;
     kill(&mut story, &load, 0.5).await?;
-    let t=std::time::Instant::now();let r = end(story, load, Books::default()).await;eprintln!("end {:?}", t.elapsed());r
+    end(story, load, Books::default()).await
 }
 
 #[tokio::test]
@@ -18,33 +18,26 @@ async fn confirmed_tasks_survive_a_kill_and_then_a_stop() -> Result<()> {
     let (mut story, load) = begin().await?;
     kill(&mut story, &load, 0.15).await?;
     stop(&mut story, &load, 0.5).await?;
-    let t=std::time::Instant::now();let r = end(story, load, Books::default()).await;eprintln!("end {:?}", t.elapsed());r
+    end(story, load, Books::default()).await
 }
 
 async fn begin() -> Result<(Story, Load)> {
     let servers = ServersConfig { own_rabbitmq: true, ..ServersConfig::default() };
-    let t=std::time::Instant::now();let story = Story::start(StackConfig { servers, ..config() }).await?;
-    eprintln!("begin {:?}", t.elapsed());let load = load(&story);
+    let story = Story::start(StackConfig { servers, ..config() }).await?;
+    let load = load(&story);
     Ok((story, load))
 }
 
 async fn stop(story: &mut Story, load: &Load, part: f64) -> Result<()> {
-    let t=std::time::Instant::now();
     load.reach(story, part).await?;
-    eprintln!("reach {:?}", t.elapsed());let t=std::time::Instant::now();
     rabbitmq(story).stop().await?;
-    eprintln!("stop {:?}", t.elapsed());let t=std::time::Instant::now();
-    let r = rabbitmq(story).start_again().await;
-    eprintln!("start {:?}", t.elapsed());r
+    rabbitmq(story).start_again().await
 }
 
 async fn kill(story: &mut Story, load: &Load, part: f64) -> Result<()> {
-    let t=std::time::Instant::now();
     load.reach(story, part).await?;
-    eprintln!("reach {:?}", t.elapsed());let t=std::time::Instant::now();
     rabbitmq(story).kill()?;
-    let r = rabbitmq(story).start_again().await;
-    eprintln!("start {:?}", t.elapsed());r
+    rabbitmq(story).start_again().await
 }
 
 fn rabbitmq(story: &mut Story) -> &mut RabbitMq {

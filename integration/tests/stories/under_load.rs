@@ -42,9 +42,14 @@ pub(crate) async fn begin() -> Result<(Story, Load)> {
 
 /// Waits until everything is settled, checks the books, and ends all roles in order.
 pub(crate) async fn end(mut story: Story, load: Load, books: Books) -> Result<()> {
-    load.end().await?;
-    story.all_settled(SETTLE_LIMIT).await?;
-    story.stack.wait_ready().await?;
+    settle(&mut story, load).await?;
     books.check(&story).await?;
     story.end().await
+}
+
+/// Waits until everything is enqueued and settled, and all roles are ready, those that were started again too.
+pub(crate) async fn settle(story: &mut Story, load: Load) -> Result<()> {
+    load.end().await?;
+    story.all_settled(SETTLE_LIMIT).await?;
+    story.stack.wait_ready().await
 }

@@ -15,6 +15,9 @@ use tokio::sync::{mpsc, watch};
 
 /// How long a gateway takes to leave in order before it leaves without.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a broker has to acknowledge something. The client library's own pings do not tell: it puts them off as long
+/// as anything is sent, and reports always are.
+const PULSE: Duration = Duration::from_secs(10);
 /// How long a command may wait for room in a full inbox.
 const INBOX_PATIENCE: Duration = Duration::from_millis(100);
 
@@ -74,7 +77,7 @@ async fn live(options: &GatewayOptions, url: &MqttUrl, outbox: &mut Outbox, inbo
     outbox.leaving = false;
     let ended = tokio::select! {
         error = inbox.fill(options, &publisher, link, &subscribed) => Some(error),
-        () = outbox.empty(options, &publisher, is_subscribed, &inbox.status) => None,
+        error = outbox.empty(options, &publisher, is_subscribed, &inbox.status) => error,
     };
     ended.filter(|_| !outbox.leaving)
 }
@@ -126,17 +129,18 @@ impl Outbox {
         self.wanted.wait_for(decided).await.is_ok_and(|wanted| *wanted == Wanted::Online)
     }
 
-    /// Publishes what comes until the connection is wanted no more, and leaves as it is wanted.
+    /// Publishes what comes until the connection is wanted no more, and leaves as it is wanted; or until the broker
+    /// hangs.
     async fn empty(
         &mut self,
         options: &GatewayOptions,
         publisher: &Publisher,
         mut subscribed: watch::Receiver<bool>,
         status: &watch::Sender<GatewayStatus>,
-    ) {
+    ) -> Option<String> {
         tokio::select! {
             _ = subscribed.wait_for(|subscribed| *subscribed) => {}
-            () = not_online(&mut self.wanted) => return,
+            () = not_online(&mut self.wanted) => return None,
         }
         let taken = publisher.publish(&presence(options, true)).await;
         drop(taken); // the broker orders it before what follows; the next connection says it again
@@ -147,23 +151,42 @@ impl Outbox {
         tracing::info!(gateway.mac = %options.mac, mqtt.broker = %options.brokers[status.borrow().broker], "online");
         let mut taken = self.send_again(publisher).await;
         let mut wanted = self.wanted.clone();
+        let mut pulse = tokio::time::interval(PULSE);
+        let (mut alive, mut ask) = (true, false);
         loop {
             let room = self.unacknowledged.len() < usize::from(MAX_UNACKNOWLEDGED);
             tokio::select! {
                 biased;
                 () = not_online(&mut wanted) => break,
-                Some(how) = taken.next() => self.taken(options, how).await,
+                _ = pulse.tick() => {
+                    if !std::mem::replace(&mut alive, self.unacknowledged.is_empty()) {
+                        return Some(format!("no acknowledgement for {PULSE:?}"));
+                    }
+                    ask = true;
+                }
+                Some(how) = taken.next() => {
+                    alive = true;
+                    self.taken(options, how).await;
+                }
                 Some(answer) = self.answers.recv(), if room => self.send(publisher, answer, &mut taken).await,
-                Some(report) = self.reports.recv() => publisher.tell(report).await,
+                Some(report) = self.reports.recv(), if room || !ask => {
+                    if std::mem::take(&mut ask) {
+                        self.send(publisher, report, &mut taken).await;
+                    } else {
+                        publisher.tell(report).await;
+                    }
+                }
             }
         }
         self.leaving = true;
         if *self.wanted.borrow() != Wanted::Cut {
             let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.leave(options, publisher, taken)).await;
         }
+        None
     }
 
-    async fn send_again(&self, publisher: &Publisher) -> FuturesOrdered<BoxFuture<'static, Taken>> {
+    async fn send_again(&mut self, publisher: &Publisher) -> FuturesOrdered<BoxFuture<'static, Taken>> {
+        self.unacknowledged.retain(|message| message.again);
         let mut taken = FuturesOrdered::new();
         for message in &self.unacknowledged {
             taken.push_back(Box::pin(publisher.publish(message).await) as BoxFuture<'static, Taken>);
@@ -220,5 +243,5 @@ async fn not_online(wanted: &mut watch::Receiver<Wanted>) {
 
 fn presence(options: &GatewayOptions, online: bool) -> Message {
     let payload = format!(r#"{{"online":{online}}}"#).into_bytes();
-    Message { topic: topic(options.mac, Channel::Status), payload, correlation: None }
+    Message { topic: topic(options.mac, Channel::Status), payload, correlation: None, again: false }
 }
