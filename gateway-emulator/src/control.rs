@@ -153,7 +153,7 @@ fn describe_gateway(store: &Store, index: usize) -> Value {
         "commands": count(&gateway.commands),
         "acks": count(&gateway.acks),
         "nacks": count(&gateway.nacks),
-        "dropped": count(&gateway.dropped) + gateway.connection.dropped(),
+        "dropped": count(&gateway.dropped),
         "faults": *gateway.faults(),
     })
 }

@@ -1,11 +1,12 @@
 //! Load that runs while something else happens.
 
 use crate::{Backend, Story, price_update};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use futures::{StreamExt, TryStreamExt, stream};
 use protocol::{LabelMac, Task};
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 /// Each task has so many labels.
 const LABELS_PER_TASK: usize = 2;
@@ -16,31 +17,31 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 /// Under load, so many updates are confirmed and not yet ended.
 const UNDER_WAY: usize = 10;
 
-/// Updates enqueued at a steady rate by a task of its own, version after version of all labels. While the broker is away
-/// the load stands still.
+/// Updates enqueued at a steady rate by a task of its own, version after version of all labels, until the story ends it:
+/// however slow the machine, faults always meet load. While the broker is away the load stands still.
 pub struct Load {
     task: JoinHandle<Result<()>>,
+    enough: CancellationToken,
     before: usize,
     updates: usize,
 }
 
 impl Load {
-    /// Begins to update these labels to these versions, so many labels per second.
-    pub fn start(story: &Story, labels: &[LabelMac], versions: RangeInclusive<u64>, rate: u32) -> Self {
-        let before = story.expected().len();
-        let of_version = |version| labels.chunks(LABELS_PER_TASK).map(move |labels| price_update(labels, version));
-        let tasks: Vec<_> = versions.flat_map(of_version).collect();
-        let updates = tasks.iter().filter_map(|task| task.labels.as_ref()).map(Vec::len).sum();
+    /// Begins to update these labels, so many per second, to so many versions at least.
+    pub fn start(story: &Story, labels: &[LabelMac], versions: usize, rate: u32) -> Self {
+        let (before, enough) = (story.expected().len(), CancellationToken::new());
+        let tasks = Tasks { labels: labels.to_vec(), at_least: labels.len().div_ceil(LABELS_PER_TASK) * versions };
         let gap = Duration::from_secs(1) * LABELS_PER_TASK as u32 / rate;
         #[expect(clippy::disallowed_methods, reason = "awaited by `end`, aborted on drop")]
-        let task = tokio::spawn(enqueue(Arc::clone(&story.backend), tasks, gap));
-        Self { task, before, updates }
+        let task = tokio::spawn(enqueue(Arc::clone(&story.backend), tasks, gap, enough.clone()));
+        Self { task, enough, before, updates: labels.len() * versions }
     }
 
-    /// Waits until this part of the load's results has come, from 0 to 1, and more is under way at this moment.
+    /// Waits until results of this part of the least that is enqueued have come, from 0 to 1, and more is under way at
+    /// this moment.
     ///
     /// # Errors
-    /// When the results don't come, or the load has ended.
+    /// When the results don't come.
     pub async fn reach(&self, story: &Story, part: f64) -> Result<()> {
         let results = self.before + (self.updates as f64 * part) as usize;
         let reached = async |story: &Story| Ok(story.results.settled(&story.expected()) >= results);
@@ -51,19 +52,18 @@ impl Load {
     /// Waits until so many updates are confirmed and have not ended: soon, where something is stuck.
     ///
     /// # Errors
-    /// When there are never so many, or the load has ended.
+    /// When there are never so many.
     pub async fn pile_up(&self, story: &Story, updates: usize) -> Result<()> {
         let under_way = async |story: &Story| Ok(story.under_way() >= updates);
-        story.until(&format!("{updates} updates under way"), PROGRESS_LIMIT, under_way).await?;
-        ensure!(!self.task.is_finished(), "the load has ended before the fault: make it longer");
-        Ok(())
+        story.until(&format!("{updates} updates under way"), PROGRESS_LIMIT, under_way).await
     }
 
-    /// Waits until all is enqueued and confirmed.
+    /// Ends the load, and waits until all that it has to enqueue is confirmed.
     ///
     /// # Errors
     /// When that fails or takes too long.
     pub async fn end(mut self) -> Result<()> {
+        self.enough.cancel();
         let ended = tokio::time::timeout(PROGRESS_LIMIT, &mut self.task).await;
         ended.context("the load is not enqueued in time")?.context("the load panicked")?
     }
@@ -75,14 +75,31 @@ impl Drop for Load {
     }
 }
 
-async fn enqueue(backend: Arc<Backend>, tasks: Vec<Task>, gap: Duration) -> Result<()> {
-    let backend = &backend;
+/// One task after the other for all labels, then the same in their next version.
+struct Tasks {
+    labels: Vec<LabelMac>,
+    at_least: usize,
+}
+
+impl Tasks {
+    fn get(&self, number: usize) -> Task {
+        let of_one_version = self.labels.len().div_ceil(LABELS_PER_TASK);
+        let first = number % of_one_version * LABELS_PER_TASK;
+        let labels = &self.labels[first..self.labels.len().min(first + LABELS_PER_TASK)];
+        price_update(labels, (number / of_one_version) as u64 + 1)
+    }
+}
+
+async fn enqueue(backend: Arc<Backend>, tasks: Tasks, gap: Duration, enough: CancellationToken) -> Result<()> {
+    let (backend, tasks) = (&backend, &tasks);
     let mut ticks = tokio::time::interval(gap);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let at_the_rate = stream::unfold((ticks, tasks.into_iter()), |(mut ticks, mut tasks)| async move {
+    let at_the_rate = stream::unfold((ticks, 0), |(mut ticks, number)| async move {
         ticks.tick().await;
-        Some((tasks.next()?, (ticks, tasks)))
+        Some((number, (ticks, number + 1)))
     });
-    let enqueued = at_the_rate.map(|task| async move { backend.enqueue(&task).await });
+    let wanted =
+        at_the_rate.take_while(|&number| std::future::ready(number < tasks.at_least || !enough.is_cancelled()));
+    let enqueued = wanted.map(|number| async move { backend.enqueue(&tasks.get(number)).await });
     enqueued.buffer_unordered(UNCONFIRMED).try_collect().await
 }

@@ -10,16 +10,13 @@ mod session;
 
 use super::MqttUrl;
 use protocol::GatewayMac;
-use std::{
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
-/// Answers that wait for their turn, or for a connection.
-const ANSWER_QUEUE: usize = 4096;
+/// Answers that wait for their turn, or for a connection. Many, because whoever has one for us can't wait: while it did,
+/// commands would fill the inbox and hold up the connection, and with it the acknowledgements that make room.
+const ANSWER_QUEUE: usize = 32_768;
 /// Reports that wait; they are sent only when no answer waits.
 const REPORT_QUEUE: usize = 16;
 
@@ -105,21 +102,20 @@ pub struct Gateway {
     reports: mpsc::Sender<Message>,
     wanted: watch::Sender<Wanted>,
     status: watch::Receiver<GatewayStatus>,
-    dropped: Arc<AtomicU64>,
 }
 
 impl Gateway {
-    /// Begins to connect, in a task of `tracker`, until [`close`](Self::close). Commands arrive in `inbox`, which is to
-    /// be emptied at once: a command that finds it full for 100 ms is dropped and counted.
+    /// Begins to connect, in a task of `tracker`, until [`close`](Self::close). Commands arrive in `inbox`. While it
+    /// is full, the connection stands still, and TCP holds up the broker: whoever empties it must not wait for this
+    /// gateway meanwhile.
     pub fn start(options: GatewayOptions, inbox: mpsc::Sender<GatewayCommand>, tracker: &TaskTracker) -> Self {
         let (answers, answers_out) = mpsc::channel(ANSWER_QUEUE);
         let (reports, reports_out) = mpsc::channel(REPORT_QUEUE);
         let (wanted, wanted_now) = watch::channel(Wanted::Online);
         let (status_now, status) = watch::channel(GatewayStatus::default());
-        let dropped = Arc::new(AtomicU64::new(0));
-        let gateway = Self { mac: options.mac, answers, reports, wanted, status, dropped: dropped.clone() };
+        let gateway = Self { mac: options.mac, answers, reports, wanted, status };
         let outbox = connection::Outbox::new(answers_out, reports_out, wanted_now);
-        tracker.spawn(connection::run(options, outbox, connection::Inbox { inbox, status: status_now, dropped }));
+        tracker.spawn(connection::run(options, outbox, connection::Inbox { inbox, status: status_now }));
         gateway
     }
 
@@ -178,11 +174,6 @@ impl Gateway {
     /// The connection's state, as it changes.
     pub fn status(&self) -> watch::Receiver<GatewayStatus> {
         self.status.clone()
-    }
-
-    /// How many commands found the inbox full.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
     }
 
     fn want(&self, wanted: Wanted) {

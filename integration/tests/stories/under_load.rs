@@ -7,7 +7,7 @@ use std::time::Duration;
 use testbed::StackConfig;
 
 const LABELS: u32 = 300;
-const VERSIONS: u64 = 8;
+const VERSIONS: usize = 8;
 /// Labels per second: half of what the gateways can write.
 const RATE: u32 = 300;
 
@@ -28,9 +28,9 @@ pub(crate) fn labels() -> Vec<LabelMac> {
     integration::labels(LABELS)
 }
 
-/// The load that faults are injected into: some 8 s long.
+/// The load that faults are injected into: 8 s long at least.
 pub(crate) fn load(story: &Story) -> Load {
-    Load::start(story, &labels(), 1..=VERSIONS, RATE)
+    Load::start(story, &labels(), VERSIONS, RATE)
 }
 
 /// A running backbone under load.

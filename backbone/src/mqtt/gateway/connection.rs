@@ -5,12 +5,7 @@ use crate::{mqtt::MqttUrl, service::Backoff};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use link::{Link, LinkEvent, MAX_UNACKNOWLEDGED, Publisher, Taken};
 use protocol::names::mqtt::{Channel, topic};
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 use tokio::sync::{mpsc, watch};
 
 /// How long a gateway takes to leave in order before it leaves without.
@@ -18,14 +13,11 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a broker has to acknowledge something. The client library's own pings do not tell: it puts them off as long
 /// as anything is sent, and reports always are.
 const PULSE: Duration = Duration::from_secs(10);
-/// How long a command may wait for room in a full inbox.
-const INBOX_PATIENCE: Duration = Duration::from_millis(100);
 
 /// What comes from the broker, and how the connection is.
 pub(super) struct Inbox {
     pub(super) inbox: mpsc::Sender<GatewayCommand>,
     pub(super) status: watch::Sender<GatewayStatus>,
-    pub(super) dropped: Arc<AtomicU64>,
 }
 
 /// What goes to the broker, across connections.
@@ -98,18 +90,11 @@ impl Inbox {
                 Ok(LinkEvent::Connected) => return "the subscription can't be queued".to_owned(),
                 Ok(LinkEvent::Subscribed(true)) => drop(subscribed.send(true)),
                 Ok(LinkEvent::Subscribed(false)) => return "the broker refused the subscription".to_owned(),
-                Ok(LinkEvent::Command(command)) => self.take(command).await,
+                // Fails only when nobody takes commands any more, and the gateway is about to be closed.
+                Ok(LinkEvent::Command(command)) => drop(self.inbox.send(command).await),
                 Ok(LinkEvent::Other) => {}
                 Err(error) => return error,
             }
-        }
-    }
-
-    async fn take(&self, command: GatewayCommand) {
-        if let Err(mpsc::error::TrySendError::Full(command)) = self.inbox.try_send(command)
-            && self.inbox.send_timeout(command, INBOX_PATIENCE).await.is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
