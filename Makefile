@@ -23,7 +23,7 @@ check:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 docs:
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --quiet
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
 stories:
 	$(CARGO) build --workspace --bins --locked

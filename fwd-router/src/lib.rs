@@ -5,7 +5,7 @@
 //! What can't be sent is answered at once: `no_route`, `busy`, `superseded`, `expired`.
 //!
 //! Holds no state: any replica can take any request, and what a killed one had in hand is delivered to another. The
-//! decisions are in [`forward`](forward), the one round trip to Redis in `backbone::registry`.
+//! decisions are in [`forward`], the one round trip to Redis in `backbone::registry`.
 
 mod config;
 mod forward;

@@ -8,7 +8,7 @@
 //! Nothing here knows the backbone: it speaks MQTT and HTTP only. [`control`] lists what its admin port serves, `--help`
 //! what the store can be like.
 //!
-//! A command goes from [`gateway`], through the draws of [`faults`], to [`write`], which keeps the order per label and
+//! A command goes from [`gateway`], through the draws of [`faults`], to [`mod@write`], which keeps the order per label and
 //! the number of connections; then it is remembered in [`label`] and answered. [`floor`] decides who hears whom.
 
 mod config;

@@ -37,14 +37,17 @@ async fn a_label_that_nobody_hears_waits_until_somebody_does() -> Result<()> {
     let story = Story::start(config(2, 20)).await?;
     let (lost, gone) = (labels(20)[0], labels(20)[1]);
     let registry = registry(&story)?;
+    // There are routes to go stale.
+    story.backend.enqueue(&price_update(&[lost, gone], 1)).await?;
+    story.all_settled(LIMIT).await?;
     for label in [lost, gone] {
         story.emulator.place(label, json!({"nowhere": true})).await?;
     }
     for label in [lost, gone] {
         until_unheard(&story, &registry, label).await?;
     }
-    let patient = price_update(&[lost], 1);
-    let hasty = Task { timeout_ms: Some(3000), ..price_update(&[gone], 1) };
+    let patient = price_update(&[lost], 2);
+    let hasty = Task { timeout_ms: Some(3000), ..price_update(&[gone], 2) };
     story.backend.enqueue_all(&[patient.clone(), hasty.clone()]).await?;
 
     ensure!(story.results.wait_for(&[(hasty.task_id.clone(), gone)], LIMIT).await, "the deadline has no effect");
@@ -60,10 +63,10 @@ async fn a_label_that_nobody_hears_waits_until_somebody_does() -> Result<()> {
 
     story.emulator.place(lost, json!({"near": gateway_mac(2)})).await?;
     story.all_settled(LIMIT).await?;
-    assert_eq!(story.emulator.label(lost).await?.history[0].gateway, gateway_mac(2));
+    assert_eq!(story.emulator.label(lost).await?.history[1].gateway, gateway_mac(2));
     // The other comes back too, and its next price finds it.
     story.emulator.place(gone, json!({"home": true})).await?;
-    story.backend.enqueue(&price_update(&[gone], 2)).await?;
+    story.backend.enqueue(&price_update(&[gone], 3)).await?;
     story.all_settled(LIMIT).await?;
     story.check_books().await?;
     story.end().await
