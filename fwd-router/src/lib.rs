@@ -19,12 +19,12 @@ use backbone::{
     mqtt::{Client, ClientOptions},
     queue::{Broker, Prefetch},
     registry::{GatewayDirectory, Registry},
-    service::{Ended, Service, run_sessions},
+    service::{Ended, Readiness, Service, run_sessions},
 };
 use forward::Forwarder;
 use metrics::Metrics;
 use protocol::names::amqp;
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -87,7 +87,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
     let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");
-    service.readiness.set(true);
+    let mut ready = std::pin::pin!(ready_while_connected(&parts.brokers, &service.readiness));
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
     let ended = loop {
@@ -99,6 +99,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
                 }
                 Err(error) => break Ended::Lost(error.into()),
             },
+            never = &mut ready => match never {},
             error = broker.lost() => break Ended::Lost(error.into()),
             () = service.stop.cancelled() => break Ended::Stopped,
         }
@@ -116,4 +117,13 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
         broker.close().await;
     }
     Ok(ended)
+}
+
+/// Ready while one MQTT broker at least is connected: without any, nobody can be reached, and whoever asks hears so.
+async fn ready_while_connected(brokers: &[Client], readiness: &Readiness) -> Infallible {
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        ticks.tick().await;
+        readiness.set(brokers.iter().any(Client::is_ready));
+    }
 }
