@@ -43,7 +43,8 @@ impl Fixture {
 
     async fn start_without(&self, id: &str, version: u64, time_left: Duration, offline: &[GatewayMac]) -> Started {
         let version = Version::try_from(version).ok();
-        let start = Start { id: correlation(id), label: LABEL, version, reply_to: format!("to-{id}"), time_left };
+        let (id, reply_to) = (correlation(id), format!("to-{id}"));
+        let start = Start { id, label: LABEL, version, reply_to, time_left, again: true };
         self.registry.start(&[start], &self.policy, offline).await.unwrap()[0]
     }
 

@@ -1,6 +1,6 @@
 //! One connection to RabbitMQ.
 
-use super::{Consumer, Prefetch, Publisher, QueueError, error::Doing, topology};
+use super::{BulkPublisher, Consumer, Prefetch, Publisher, QueueError, error::Doing, topology};
 use crate::service::{SecretUrl, url_type};
 use futures::StreamExt;
 use lapin::{Connection, ConnectionProperties, Event, uri::AMQPUri};
@@ -96,8 +96,7 @@ impl Broker {
         Consumer::start(channel, queue, Prefetch::Unacknowledged).await
     }
 
-    /// A channel that is not in confirm mode: for requests, whose reply is their confirmation.
-    pub(super) async fn plain_channel(&self) -> Result<lapin::Channel, QueueError> {
+    async fn plain_channel(&self) -> Result<lapin::Channel, QueueError> {
         self.connection.create_channel().await.doing("opening a channel")
     }
 
@@ -107,6 +106,14 @@ impl Broker {
     /// When the connection is lost.
     pub async fn publisher(&self) -> Result<Publisher, QueueError> {
         Publisher::open(&self.connection).await
+    }
+
+    /// A channel to publish on what need not survive the broker, such as requests, whose reply is their confirmation.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn bulk_publisher(&self) -> Result<BulkPublisher, QueueError> {
+        BulkPublisher::open(&self.connection).await
     }
 
     /// How many messages wait in a queue, not counting those that were delivered and not yet acknowledged.

@@ -1,6 +1,10 @@
 //! Taking messages from a queue.
 
-use super::{QueueError, Ticket, acks::Acks, error::Doing};
+use super::{
+    QueueError, Ticket,
+    acks::{Acks, When},
+    error::Doing,
+};
 use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel,
@@ -16,7 +20,8 @@ use std::{sync::Arc, time::Duration};
 pub enum Prefetch {
     /// So many; each is acknowledged as soon as it is settled.
     Each(u16),
-    /// So many; several that were settled together are acknowledged with one frame.
+    /// So many; those that are settled within some milliseconds are acknowledged with one frame, while the consumer
+    /// is asked for [`next`](Consumer::next) messages.
     Together(u16),
     /// No limit and no acknowledgement: the broker forgets a message when it has sent it.
     Unacknowledged,
@@ -102,10 +107,10 @@ pub struct Consumer {
 
 impl Consumer {
     pub(super) async fn start(channel: Channel, queue: &str, prefetch: Prefetch) -> Result<Self, QueueError> {
-        let (limit, patience) = match prefetch {
-            Prefetch::Each(limit) => (limit, 0),
-            Prefetch::Together(limit) => (limit, usize::from(limit) / 4),
-            Prefetch::Unacknowledged => (0, 0),
+        let (limit, when) = match prefetch {
+            Prefetch::Each(limit) => (limit, When::Each),
+            Prefetch::Together(limit) => (limit, When::Together { patience: usize::from(limit) / 4 }),
+            Prefetch::Unacknowledged => (0, When::Each),
         };
         channel.basic_qos(limit, BasicQosOptions::default()).await.doing("setting the prefetch")?;
         let options =
@@ -114,7 +119,7 @@ impl Consumer {
             .basic_consume(queue.into(), "".into(), options, FieldTable::default())
             .await
             .doing("consuming a queue")?;
-        Ok(Self { consumer, acks: Arc::new(Acks::new(channel.clone(), patience)), channel })
+        Ok(Self { consumer, acks: Arc::new(Acks::new(channel.clone(), when)), channel })
     }
 
     /// The next message. Cancel-safe.
@@ -122,9 +127,15 @@ impl Consumer {
     /// # Errors
     /// When the connection or the channel is lost, or the queue was deleted.
     pub async fn next(&mut self) -> Result<Delivery, QueueError> {
-        match self.consumer.next().await {
-            Some(delivery) => Ok(delivery.doing("taking a message from a queue")?.into()),
-            None => Err(QueueError::Lost("the broker ended the consumer".to_owned())),
+        loop {
+            tokio::select! {
+                biased;
+                delivery = self.consumer.next() => return match delivery {
+                    Some(delivery) => Ok(delivery.doing("taking a message from a queue")?.into()),
+                    None => Err(QueueError::Lost("the broker ended the consumer".to_owned())),
+                },
+                () = self.acks.lingered() => self.acks.send_due().await?,
+            }
         }
     }
 

@@ -15,5 +15,5 @@ pub use acks::Ticket;
 pub use broker::{AmqpArgs, AmqpUrl, Broker};
 pub use consumer::{Consumer, Delivery, Prefetch, Settler};
 pub use error::QueueError;
-pub use publisher::{Message, Publisher, Routed};
+pub use publisher::{BulkPublisher, Message, Publisher, Routed};
 pub use rpc::{RpcClient, RpcError, RpcRequest};

@@ -3,10 +3,15 @@
 use super::{QueueError, error::Doing};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, PublisherConfirm,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 /// A message to publish.
 #[derive(Debug, Clone, Default)]
@@ -58,7 +63,8 @@ impl Publisher {
     /// # Errors
     /// When the broker refuses it or the connection is lost; whether it has the message is then unknown.
     pub async fn publish(&self, message: Message<'_>) -> Result<Routed, QueueError> {
-        match self.send(&message).await?.await.doing("waiting for the broker's confirm")? {
+        let sent = basic_publish(&self.channel, &message).await.doing("publishing a message")?;
+        match sent.await.doing("waiting for the broker's confirm")? {
             Confirmation::Ack(None) => Ok(Routed::Yes),
             Confirmation::Ack(Some(_)) => Ok(Routed::Nowhere),
             Confirmation::Nack(_) | Confirmation::NotRequested => {
@@ -66,17 +72,58 @@ impl Publisher {
             }
         }
     }
+}
 
-    async fn send(&self, message: &Message<'_>) -> Result<PublisherConfirm, QueueError> {
-        let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
-        let exchange = message.exchange.into();
-        let key = message.routing_key.into();
-        let properties = properties(message);
-        self.channel.basic_publish(exchange, key, options, message.body, properties).await.doing("publishing a message")
+async fn basic_publish(channel: &Channel, message: &Message<'_>) -> lapin::Result<PublisherConfirm> {
+    let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
+    let (exchange, key) = (message.exchange.into(), message.routing_key.into());
+    channel.basic_publish(exchange, key, options, message.body, properties(message)).await
+}
+
+/// Publishes messages that need not survive the broker on one channel, without a confirmation for each, which would
+/// cost as much as the message. Clones share the channel.
+#[derive(Debug, Clone)]
+pub struct BulkPublisher {
+    channel: Arc<Channel>,
+}
+
+impl BulkPublisher {
+    pub(super) async fn open(connection: &Connection) -> Result<Self, QueueError> {
+        Ok(Self { channel: Arc::new(connection.create_channel().await.doing("opening a channel")?) })
+    }
+
+    /// Sends a message on its way; [`flush`](Self::flush) tells when the broker has it.
+    ///
+    /// # Errors
+    /// When the connection is lost already.
+    pub fn send(&self, message: &Message<'_>) -> Result<(), QueueError> {
+        // The first poll hands the frames to the client library's own thread. Nobody is woken when they are written:
+        // that would cost more than the writing.
+        let publish = pin!(basic_publish(&self.channel, message));
+        match publish.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Err(error)) => Err(error).doing("publishing a message"),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Waits until the broker has everything that was sent. The number of mandatory messages that no queue took since
+    /// the last time.
+    ///
+    /// # Errors
+    /// When the connection is lost; whether the broker has what was sent is then unknown.
+    pub async fn flush(&self) -> Result<usize, QueueError> {
+        // A channel's commands are carried out in their order, so the answer to this one comes after all returns.
+        self.channel.basic_qos(0, BasicQosOptions::default()).await.doing("waiting for the broker")?;
+        Ok(self.channel.wait_for_confirms().await.doing("collecting returned messages")?.len())
+    }
+
+    /// Whether both are the same channel.
+    pub fn same_channel(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.channel, &other.channel)
     }
 }
 
-pub(super) fn properties(message: &Message<'_>) -> BasicProperties {
+fn properties(message: &Message<'_>) -> BasicProperties {
     let mut properties = BasicProperties::default();
     if message.persistent {
         properties = properties.with_delivery_mode(2);

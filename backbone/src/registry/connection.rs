@@ -3,7 +3,7 @@
 use super::{RegistryError, error::Doing};
 use crate::service::{SecretUrl, url_type};
 use redis::{
-    Client, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
+    Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
     ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
@@ -81,18 +81,16 @@ impl Registry {
         redis::cmd("PING").query_async(&mut self.connection.clone()).await.doing("asking Redis whether it is there")
     }
 
-    /// Runs one script for each of these calls, in one round trip; loads it first where Redis has lost it.
+    /// Makes these calls of one script in one round trip; loads it first where Redis has lost it.
     pub(super) async fn run_script(
         &self,
         script: &Script,
-        calls: impl ExactSizeIterator<Item = ScriptCall>,
+        calls: impl ExactSizeIterator<Item = Cmd>,
         doing: &'static str,
     ) -> Result<Vec<Vec<String>>, RegistryError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
-        for ScriptCall(arguments) in calls {
-            let mut command = redis::cmd("EVALSHA");
-            command.arg(script.get_hash()).arg(&arguments);
-            pipeline.add_command(command);
+        for call in calls {
+            pipeline.add_command(call);
         }
         match self.query(&pipeline).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -107,6 +105,3 @@ impl Registry {
         pipeline.query_async(&mut self.connection.clone()).await
     }
 }
-
-/// What one call of a script is given: the number of keys, the keys, then the arguments.
-pub(super) struct ScriptCall(pub(super) Vec<String>);
