@@ -1,6 +1,9 @@
 //! RPCs in flight.
 
-use super::{Registry, RegistryError, connection::ScriptCall};
+use super::{
+    Registry, RegistryError,
+    connection::{Backend, ScriptCall},
+};
 use protocol::{
     CorrelationId, GatewayMac, LabelMac, Version,
     names::redis::{LabelKey, label_key},
@@ -117,9 +120,13 @@ impl Registry {
         policy: &RpcPolicy,
         offline: &[GatewayMac],
     ) -> Result<Vec<Started>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.start(requests, policy, offline)),
+            Backend::Redis(redis) => redis,
+        };
         let offline = offline.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let calls = requests.iter().map(|request| start_call(request, policy, &offline));
-        let answers = self.run_script(&self.scripts.start, calls, "starting RPCs").await?;
+        let answers = redis.run_script(&redis.scripts.start, calls, "starting RPCs").await?;
         answers.iter().map(|answer| read_started(answer)).collect()
     }
 
@@ -129,8 +136,12 @@ impl Registry {
     /// When Redis does not answer. An RPC may have been taken then, and a repeat finds a duplicate: the RPC's own
     /// retry makes up for it.
     pub async fn finish(&self, answers: &[Finish]) -> Result<Vec<Finished>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.finish(answers)),
+            Backend::Redis(redis) => redis,
+        };
         let calls = answers.iter().map(finish_call);
-        let results = self.run_script(&self.scripts.finish, calls, "finishing RPCs").await?;
+        let results = redis.run_script(&redis.scripts.finish, calls, "finishing RPCs").await?;
         results.iter().map(|result| read_finished(result)).collect()
     }
 
@@ -139,8 +150,12 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer; the lease then ends by itself.
     pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.abort(label, id)),
+            Backend::Redis(redis) => redis,
+        };
         let call = ScriptCall(vec!["1".to_owned(), label_key(LabelKey::Rpc, label), id.to_string()]);
-        self.run_script(&self.scripts.abort, std::iter::once(call), "giving a lease back").await?;
+        redis.run_script(&redis.scripts.abort, std::iter::once(call), "giving a lease back").await?;
         Ok(())
     }
 }
