@@ -23,7 +23,10 @@ impl Registry {
     /// When Redis does not answer.
     pub async fn write_gateways(&self, gateways: &[(GatewayMac, GatewayState)]) -> Result<(), RegistryError> {
         let redis = match &self.0 {
-            Backend::Memory(memory) => return Ok(memory.write_gateways(gateways)),
+            Backend::Memory(memory) => {
+                memory.write_gateways(gateways);
+                return Ok(());
+            }
             Backend::Redis(redis) => redis,
         };
         let mut pipeline = redis::pipe();

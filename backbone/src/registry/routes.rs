@@ -28,7 +28,10 @@ impl Registry {
     /// When Redis does not answer.
     pub async fn write_routes(&self, entries: &[RouteEntry], forget_after: Duration) -> Result<(), RegistryError> {
         let redis = match &self.0 {
-            Backend::Memory(memory) => return Ok(memory.write_routes(entries, forget_after)),
+            Backend::Memory(memory) => {
+                memory.write_routes(entries, forget_after);
+                return Ok(());
+            }
             Backend::Redis(redis) => redis,
         };
         let mut pipeline = redis::Pipeline::with_capacity(entries.len() * 2);

@@ -151,7 +151,10 @@ impl Registry {
     /// When Redis does not answer; the lease then ends by itself.
     pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
         let redis = match &self.0 {
-            Backend::Memory(memory) => return Ok(memory.abort(label, id)),
+            Backend::Memory(memory) => {
+                memory.abort(label, id);
+                return Ok(());
+            }
             Backend::Redis(redis) => redis,
         };
         let call = ScriptCall(vec!["1".to_owned(), label_key(LabelKey::Rpc, label), id.to_string()]);

@@ -88,8 +88,8 @@ impl RpcState {
     pub(super) fn failures(&self, gateway: GatewayMac, avoid_for: Millis, now: Millis) -> usize {
         let recent = |at: Millis| now - at < avoid_for;
         let failed = |ended: &&Ended| ended.gateway == gateway && ended.status != Status::Done && recent(ended.at);
-        let timed_out = |lease: &&Box<Lease>| lease.gateway == gateway && recent(lease.deadline);
-        self.ended.iter().filter(failed).count() + self.lease.iter().filter(timed_out).count()
+        let timed_out = self.lease.as_ref().is_some_and(|lease| lease.gateway == gateway && recent(lease.deadline));
+        self.ended.iter().filter(failed).count() + usize::from(timed_out)
     }
 
     pub(super) fn take_lease(
