@@ -201,7 +201,8 @@ impl Client {
     /// # Errors
     /// When the broker did not take it, or may not have taken it.
     pub async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let client = match self.link.borrow().client.clone() {
+        let publisher = self.link.borrow().client.clone();
+        let client = match publisher {
             Some(Publisher::Remote(client)) => client,
             Some(Publisher::Embedded(local)) => return local.publish(publication).await,
             None => return Err(PublishError::NotConnected),

@@ -251,14 +251,17 @@ impl EmbeddedBroker {
 
     /// Serves until closed, and then ends in order.
     async fn serve(self, host: Arc<Host>, wills: Wills, ports: Vec<Port>) {
-        let tasks = TaskTracker::new();
+        let (accepting, passing_on) = (TaskTracker::new(), TaskTracker::new());
         for port in ports {
-            tasks.spawn(port.accept(Arc::clone(&host), self.0.closing.clone()));
+            accepting.spawn(port.accept(Arc::clone(&host), self.0.closing.clone()));
         }
         let ended = CancellationToken::new();
-        tasks.spawn(ended.clone().run_until_cancelled_owned(wills.pass_on(Arc::clone(&self.0.groups))));
+        passing_on.spawn(ended.clone().run_until_cancelled_owned(wills.pass_on(Arc::clone(&self.0.groups))));
         self.clean_up(&host).await;
 
+        // No connection may begin after those that there are were asked to end.
+        accepting.close();
+        accepting.wait().await;
         let _ = host.shutdown.send(());
         host.connections.close();
         if timeout(GRACE, host.connections.wait()).await.is_err() {
@@ -268,8 +271,8 @@ impl EmbeddedBroker {
         }
         self.0.router.send_replace(None);
         ended.cancel();
-        tasks.close();
-        tasks.wait().await;
+        passing_on.close();
+        passing_on.wait().await;
         if let Err(error) = host.storage.shutdown().await {
             tracing::warn!("writing gateways' sessions: {error}");
         }
