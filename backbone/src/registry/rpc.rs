@@ -1,6 +1,6 @@
 //! RPCs in flight.
 
-use super::{Registry, RegistryError};
+use super::{Registry, RegistryError, connection::Backend};
 use protocol::{
     CorrelationId, GatewayMac, LabelMac, Version,
     names::redis::{LabelKey, label_key},
@@ -120,10 +120,14 @@ impl Registry {
         policy: &RpcPolicy,
         offline: &[GatewayMac],
     ) -> Result<Vec<Started>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.start(requests, policy, offline)),
+            Backend::Redis(redis) => redis,
+        };
         let offline = offline.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let script = &self.scripts.start;
+        let script = &redis.scripts.start;
         let calls = requests.iter().map(|request| start_call(script.get_hash(), request, policy, &offline));
-        let answers = self.run_script(script, calls, "starting RPCs").await?;
+        let answers = redis.run_script(script, calls, "starting RPCs").await?;
         answers.iter().map(|answer| read_started(answer)).collect()
     }
 
@@ -133,9 +137,13 @@ impl Registry {
     /// When Redis does not answer. An RPC may have been taken then, and a repeat finds a duplicate: the RPC's own
     /// retry makes up for it.
     pub async fn finish(&self, answers: &[Finish]) -> Result<Vec<Finished>, RegistryError> {
-        let script = &self.scripts.finish;
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.finish(answers)),
+            Backend::Redis(redis) => redis,
+        };
+        let script = &redis.scripts.finish;
         let calls = answers.iter().map(|answer| finish_call(script.get_hash(), answer));
-        let results = self.run_script(script, calls, "finishing RPCs").await?;
+        let results = redis.run_script(script, calls, "finishing RPCs").await?;
         results.iter().map(|result| read_finished(result)).collect()
     }
 
@@ -144,10 +152,17 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer; the lease then ends by itself.
     pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
-        let script = &self.scripts.abort;
+        let redis = match &self.0 {
+            Backend::Memory(memory) => {
+                memory.abort(label, id);
+                return Ok(());
+            }
+            Backend::Redis(redis) => redis,
+        };
+        let script = &redis.scripts.abort;
         let mut call = redis::cmd("EVALSHA");
         call.arg(script.get_hash()).arg(1).arg(label_key(LabelKey::Rpc, label)).arg(id.as_str());
-        self.run_script(script, std::iter::once(call), "giving a lease back").await?;
+        redis.run_script(script, std::iter::once(call), "giving a lease back").await?;
         Ok(())
     }
 }
