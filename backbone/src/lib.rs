@@ -4,6 +4,7 @@
 //! MongoDB ([`ledger`]). Roles see messages of `protocol` and the handles below, never a library's types, so that a
 //! role does not know which back-end it runs on.
 
+pub mod embedded;
 pub mod ledger;
 pub mod mqtt;
 pub mod queue;
