@@ -138,10 +138,6 @@ impl DataFolder {
         self.0.has_queues.swap(true, Ordering::Relaxed)
     }
 
-    pub(crate) fn same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
     /// Writes, together with what others write, and answers after the commit. `bytes` is about how much it holds.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
@@ -163,6 +159,15 @@ impl DataFolder {
         self.0.readers.read(work).await
     }
 }
+
+/// Handles of the same opening are equal.
+impl PartialEq for DataFolder {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for DataFolder {}
 
 impl fmt::Debug for DataFolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -22,3 +22,5 @@ mod writer;
 pub use error::{OpenError, StoreError};
 pub use folder::{DataFolder, FolderOptions};
 pub(crate) use jobs::{Durability, Job, Jobs};
+#[cfg(test)]
+pub(crate) use schema::create as create_tables;

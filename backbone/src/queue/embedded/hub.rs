@@ -162,7 +162,7 @@ impl EmbeddedQueues {
 
 impl PartialEq for EmbeddedQueues {
     fn eq(&self, other: &Self) -> bool {
-        self.0.folder.same(&other.0.folder)
+        self.0.folder == other.0.folder
     }
 }
 
