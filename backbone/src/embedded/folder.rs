@@ -143,10 +143,10 @@ impl DataFolder {
         &self,
         durability: Durability,
         bytes: usize,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { work: Some(work), answer: None, reply };
+        let call = Call { work, answer: None, reply };
         self.0.jobs.ask(Box::new(call), durability, bytes).await?;
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
@@ -183,16 +183,14 @@ impl Drop for Inner {
 
 /// A write that somebody waits for.
 struct Call<W, T> {
-    work: Option<W>,
+    work: W,
     answer: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
 
-impl<W: FnOnce(&Connection) -> rusqlite::Result<T> + Send, T: Send> Job for Call<W, T> {
+impl<W: FnMut(&Connection) -> rusqlite::Result<T> + Send, T: Send> Job for Call<W, T> {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if let Some(work) = self.work.take() {
-            self.answer = Some(work(connection)?);
-        }
+        self.answer = Some((self.work)(connection)?);
         Ok(())
     }
 

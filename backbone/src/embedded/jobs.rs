@@ -25,7 +25,8 @@ pub(crate) enum Durability {
 
 /// A part of a transaction.
 pub(crate) trait Job: Send {
-    /// Does it, once. An error undoes what it has done and nothing else.
+    /// Does it. An error undoes what it has done and nothing else. Done again where the transaction came to nothing
+    /// because of another job.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     /// Told once, after the commit, or why there is none. In the order in which the jobs were done.
     fn done(self: Box<Self>, outcome: Result<(), StoreError>);

@@ -6,7 +6,7 @@ use super::{
 };
 use prometheus_client::metrics::counter::Counter;
 use rusqlite::Connection;
-use std::{fs::File, sync::Arc};
+use std::{collections::VecDeque, fs::File, sync::Arc};
 use tokio::sync::watch;
 
 /// Jobs that jobs make go into the same transaction, for so many generations.
@@ -39,6 +39,12 @@ pub(super) struct Writer {
 /// A job that was run, and what came of it.
 type Ran = (Box<dyn Job>, Result<(), StoreError>);
 
+/// Jobs of a transaction that is none, before and after the one that ended it.
+struct GivenUp {
+    before: Vec<Box<dyn Job>>,
+    after: Vec<Box<dyn Job>>,
+}
+
 impl Writer {
     /// Writes until it is closed and nothing waits.
     pub(super) fn run(mut self) {
@@ -51,30 +57,55 @@ impl Writer {
         self.connection = Some(connection);
     }
 
-    /// One transaction.
+    /// One transaction, or as many as it takes to keep those apart that can't be carried out.
     fn carry_out(&mut self, connection: &Connection, asked: Vec<Asked>) {
         let durability = asked.iter().map(|asked| asked.durability).max().unwrap_or(Durability::Process);
-        let mut outcome = self.begin(connection, durability);
         let (jobs, room): (Vec<_>, Vec<_>) = asked.into_iter().map(|asked| (asked.job, asked._room)).unzip();
-        let mut ran: Vec<Ran> = Vec::with_capacity(jobs.len());
-        run_all(connection, jobs, &mut outcome, &mut ran);
-        for _ in 0..GENERATIONS {
-            let own = self.jobs.take_own();
-            if own.is_empty() {
-                break;
+        let mut parts = vec![jobs];
+        while let Some(jobs) = parts.pop() {
+            if let Some(GivenUp { before, after }) = self.transaction(connection, durability, jobs) {
+                parts.extend([after, before].into_iter().filter(|part| !part.is_empty()));
             }
-            run_all(connection, own, &mut outcome, &mut ran);
-        }
-        let outcome = outcome.and_then(|()| Ok(connection.execute_batch("COMMIT")?));
-        if outcome.is_err() && !connection.is_autocommit() {
-            // A failure here means that SQLite has rolled back by itself.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        self.count(durability, outcome.is_ok(), &ran);
-        for (job, result) in ran {
-            job.done(outcome.clone().and(result));
         }
         drop(room);
+    }
+
+    /// Does jobs, and what they ask for themselves. Where SQLite gives up the whole transaction over one of them, as it
+    /// does when there is no room for it, that one has failed, and the others are to be done without it.
+    fn transaction(
+        &mut self,
+        connection: &Connection,
+        durability: Durability,
+        mut jobs: Vec<Box<dyn Job>>,
+    ) -> Option<GivenUp> {
+        if let Err(error) = self.begin(connection, durability) {
+            jobs.extend(self.jobs.take_own());
+            self.tell(jobs.into_iter().map(|job| (job, Ok(()))).collect(), &Err(error));
+            return None;
+        }
+        let (mut ran, mut waiting, mut generations) = (Vec::with_capacity(jobs.len()), VecDeque::from(jobs), 0);
+        loop {
+            let Some(mut job) = waiting.pop_front() else {
+                waiting.extend(if generations < GENERATIONS { self.jobs.take_own() } else { Vec::new() });
+                generations += 1;
+                if waiting.is_empty() {
+                    break;
+                }
+                continue;
+            };
+            let result = run_one(connection, &mut *job);
+            if connection.is_autocommit() {
+                self.tell(vec![(job, result)], &Ok(()));
+                let before = ran.into_iter().map(|(job, _)| job).collect();
+                return Some(GivenUp { before, after: waiting.into() });
+            }
+            ran.push((job, result));
+        }
+        let committed = commit(connection);
+        self.counters.commits.inc_by(committed.is_ok().into());
+        self.counters.full_syncs.inc_by((committed.is_ok() && durability == Durability::Power).into());
+        self.tell(ran, &committed);
+        None
     }
 
     fn begin(&mut self, connection: &Connection, durability: Durability) -> Result<(), StoreError> {
@@ -89,29 +120,23 @@ impl Writer {
         Ok(connection.execute_batch("BEGIN IMMEDIATE")?)
     }
 
-    fn count(&self, durability: Durability, committed: bool, ran: &[Ran]) {
-        let failed = if committed { ran.iter().filter(|(_, result)| result.is_err()).count() } else { ran.len() };
-        self.counters.commits.inc_by(committed.into());
-        self.counters.full_syncs.inc_by((committed && durability == Durability::Power).into());
-        self.counters.failures.inc_by(failed as u64);
-        self.counters.jobs.inc_by((ran.len() - failed) as u64);
+    fn tell(&self, ran: Vec<Ran>, committed: &Result<(), StoreError>) {
+        for (job, result) in ran {
+            let outcome = committed.clone().and(result);
+            let counter = if outcome.is_ok() { &self.counters.jobs } else { &self.counters.failures };
+            counter.inc();
+            job.done(outcome);
+        }
     }
 }
 
-/// Runs jobs, each undone alone where it fails. When SQLite has given up the whole transaction, none is run any more.
-fn run_all(connection: &Connection, jobs: Vec<Box<dyn Job>>, outcome: &mut Result<(), StoreError>, ran: &mut Vec<Ran>) {
-    for mut job in jobs {
-        let result = match outcome {
-            Ok(()) => run_one(connection, &mut *job),
-            Err(error) => Err(error.clone()),
-        };
-        if let (Ok(()), Err(error)) = (&outcome, &result)
-            && connection.is_autocommit()
-        {
-            *outcome = Err(error.clone());
-        }
-        ran.push((job, result));
+fn commit(connection: &Connection) -> Result<(), StoreError> {
+    let outcome = connection.execute_batch("COMMIT");
+    if outcome.is_err() && !connection.is_autocommit() {
+        // A failure here means that SQLite has rolled back by itself.
+        let _ = connection.execute_batch("ROLLBACK");
     }
+    Ok(outcome?)
 }
 
 fn run_one(connection: &Connection, job: &mut dyn Job) -> Result<(), StoreError> {

@@ -104,6 +104,6 @@ async fn an_outcome_from_before_they_had_fields_is_read() {
     let old = database.collection::<mongodb::bson::Document>("outcomes");
     let without = doc! { "$unset": { "fields": "" } };
     assert_eq!(old.update_many(doc! {}, without).await.unwrap().modified_count, 1);
-    assert_eq!(ledger.history(label(1), 1).await.unwrap(), [settlement.result.clone()]);
+    assert_eq!(ledger.history(label(1), 1).await.unwrap(), std::slice::from_ref(&settlement.result));
     assert_eq!(ledger.shown_at(label(1), settlement.result.at).await.unwrap(), None);
 }

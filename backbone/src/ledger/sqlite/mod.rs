@@ -42,7 +42,7 @@ impl Sqlite {
         doing: &'static str,
         durability: Durability,
         records: usize,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LedgerError> {
         within(doing, self.folder.write(durability, records * RECORD_BYTES, work)).await
     }

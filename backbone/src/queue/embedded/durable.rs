@@ -181,7 +181,8 @@ impl DurableQueue {
                 None => state.take_back([id]),
             }
         }
-        let again = state.turn == Phase::RunsAndMore || fetched.more || !state.settled.is_empty();
+        let more = state.turn == Phase::RunsAndMore || fetched.more;
+        let again = !state.settled.is_empty() || (more && state.subscribers.free() > 0);
         state.turn = Phase::Idle;
         if again {
             self.push(&mut state);

@@ -32,7 +32,8 @@ pub(super) struct Fetched {
 /// One turn.
 pub(super) struct Turn {
     queue: Arc<DurableQueue>,
-    plan: Plan,
+    /// Made once, however often the turn is run.
+    plan: Option<Plan>,
     fetched: Fetched,
     /// The last row read.
     cursor: i64,
@@ -47,25 +48,26 @@ struct Found {
 
 impl Turn {
     pub(super) fn of(queue: Arc<DurableQueue>) -> Self {
-        Self { queue, plan: Plan::default(), fetched: Fetched::default(), cursor: 0, buried: 0 }
+        Self { queue, plan: None, fetched: Fetched::default(), cursor: 0, buried: 0 }
     }
 
     fn read(&mut self, connection: &Connection) -> rusqlite::Result<Vec<Found>> {
-        let mut found = Vec::with_capacity(self.plan.returned.len() + self.plan.wanted);
+        let Some(plan) = &self.plan else { return Ok(Vec::new()) };
+        let mut found = Vec::with_capacity(plan.returned.len() + plan.wanted);
         let mut one = connection.prepare_cached(&format!("{COLUMNS} WHERE id = ?1"))?;
-        for id in &self.plan.returned {
+        for id in &plan.returned {
             match one.query_row([id], read).optional()? {
                 Some(row) => found.push(row),
                 None => self.fetched.gone += 1,
             }
         }
-        self.cursor = self.plan.cursor;
-        if self.plan.wanted > 0 {
+        self.cursor = plan.cursor;
+        if plan.wanted > 0 {
             let mut next =
                 connection.prepare_cached(&format!("{COLUMNS} WHERE queue = ?1 AND id > ?2 ORDER BY id LIMIT ?3"))?;
-            let rows = next.query_map(params![self.queue.id, self.cursor, self.plan.wanted as i64], read)?;
+            let rows = next.query_map(params![self.queue.id, self.cursor, plan.wanted as i64], read)?;
             let rows = rows.collect::<Result<Vec<_>, _>>()?;
-            self.fetched.more = rows.len() == self.plan.wanted;
+            self.fetched.more = rows.len() == plan.wanted;
             self.cursor = rows.last().map_or(self.cursor, |row| row.delivery.ticket.0.cast_signed());
             found.extend(rows);
         }
@@ -99,8 +101,10 @@ impl Turn {
 
 impl Job for Turn {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        self.plan = self.queue.plan();
-        for id in &self.plan.settled {
+        let plan = self.plan.take().unwrap_or_else(|| self.queue.plan());
+        let plan = self.plan.insert(plan);
+        (self.fetched, self.buried) = (Fetched::default(), 0);
+        for id in &plan.settled {
             delete(connection, *id)?;
         }
         let now = now().unix_millis();
@@ -120,7 +124,7 @@ impl Job for Turn {
                 }
                 self.queue.finish(self.cursor, self.fetched);
             }
-            Err(error) => self.queue.undo(self.plan, &error),
+            Err(error) => self.queue.undo(self.plan.unwrap_or_default(), &error),
         }
     }
 }
