@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
@@ -22,6 +23,8 @@ use tokio::sync::{oneshot, watch};
 
 const FILE: &str = "esl.db";
 const LOCK: &str = "esl.lock";
+/// The file while its tables are made.
+const UNFINISHED: &str = "esl.db.new";
 /// A file up to this size is read through when it is opened, to find damage before it does harm. Takes about a second.
 const CHECKED_BYTES: u64 = 256 << 20;
 /// Only a checkpoint of our own can be in the way, and not for long.
@@ -65,14 +68,15 @@ impl DataFolder {
         let failed = |error| OpenError::of_sqlite(folder.to_owned(), error);
         let lock = lock(folder)?;
         let found = check::look(folder, &file)?;
-        let connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE);
-        let connection = connection.map_err(failed)?;
+        if found == Found::Nothing {
+            make(folder, &file)?;
+        }
+        let connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
         if connection.is_readonly("main").map_err(failed)? {
             return Err(OpenError::ReadOnly { folder: folder.to_owned() });
         }
-        match found {
-            Found::Nothing => schema::create(&connection).map_err(failed)?,
-            Found::Ours(bytes) => inspect(folder, &connection, bytes)?,
+        if let Found::Ours(bytes) = found {
+            inspect(folder, &connection, bytes)?;
         }
         prepare(&connection, options.max_bytes).map_err(failed)?;
         let readers = (0..READERS).map(|_| connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY));
@@ -219,6 +223,27 @@ fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// Makes the file with its tables, whole or not at all: a crash leaves no file that the next opening would refuse.
+fn make(folder: &Path, file: &Path) -> Result<(), OpenError> {
+    let failed = |error| OpenError::of_io(folder.to_owned(), error);
+    let unfinished = folder.join(UNFINISHED);
+    for rest in [unfinished.clone(), folder.join(format!("{UNFINISHED}-journal"))] {
+        match fs::remove_file(rest) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+    }
+    let made = connect(&unfinished, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)
+        .and_then(|connection| schema::create(&connection));
+    if let Err(error) = made {
+        // Of no use to anybody; where it stays, the next opening removes it.
+        let _ = fs::remove_file(&unfinished);
+        return Err(OpenError::of_sqlite(folder.to_owned(), error));
+    }
+    fs::rename(&unfinished, file).map_err(failed)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
 /// Whether a file that says it is ours is whole.

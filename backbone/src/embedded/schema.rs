@@ -71,8 +71,8 @@ CREATE TABLE rpc_latency (
 ) STRICT;
 ";
 
-/// Makes the tables in an empty file, all or none. Before the file is in WAL mode, so that its header tells the
-/// version to whoever only reads that.
+/// Makes the tables in an empty file. Before the file is in WAL mode, so that its header tells the version to whoever
+/// only reads that.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
         "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {VERSION};COMMIT;"

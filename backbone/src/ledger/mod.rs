@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The labels, what they should show and what they show, and the outcome of each task per label.
 ///
-/// A clone shares its connections. No call waits longer than some seconds for a server that is away.
+/// A clone shares its connections. No call waits longer than some seconds for a server, or a disk, that is away.
 #[derive(Debug, Clone)]
 pub struct Ledger(Backend);
 
@@ -46,7 +46,7 @@ enum Backend {
 }
 
 impl Ledger {
-    /// Makes ready to talk to a server; it need not be there yet.
+    /// Makes ready to talk to a server; it need not be there yet. A data folder is there.
     ///
     /// # Errors
     /// When the URL, or an option in it, is not usable.

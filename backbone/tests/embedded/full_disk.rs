@@ -68,3 +68,44 @@ async fn one_that_does_not_fit_spoils_no_other() {
     let mut consumer = tasks(&broker, 10).await;
     assert_eq!([take(&mut consumer).await.body, take(&mut consumer).await.body], [b"first".to_vec(), b"last".to_vec()]);
 }
+
+/// By hand: `mount -t tmpfs -o size=2m tmpfs DIR`, then `ESL_TEST_FOLDER=DIR cargo test -- --ignored really_full`.
+#[tokio::test]
+#[ignore = "wants an empty folder on a disk of 2 MB, named by ESL_TEST_FOLDER"]
+async fn a_disk_that_is_really_full() {
+    let path = std::path::PathBuf::from(std::env::var("ESL_TEST_FOLDER").expect("a folder"));
+    let ballast = path.join("ballast");
+    std::fs::write(&ballast, vec![0; 512 << 10]).unwrap();
+    let folder = open(&path).unwrap();
+    let broker = session(&folder).await;
+    let publisher = broker.publisher().await.unwrap();
+    let body = |number: usize| format!("{number:06}{}", "x".repeat(1_000)).into_bytes();
+    let mut confirmed = 0;
+    let error = loop {
+        match publish(&publisher, &body(confirmed)).await {
+            Ok(()) => confirmed += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(is_full(&error) && confirmed > 20, "{error:?} after {confirmed}");
+    folder.close().await;
+    drop((broker, publisher));
+
+    // Where there is nothing yet, there is no room for anything; ours may still have some in its log.
+    let mut filler = std::fs::File::create(path.join("filler")).unwrap();
+    while std::io::Write::write(&mut filler, &[0; 512]).is_ok_and(|written| written > 0) {}
+    let other = path.join("other");
+    let refused = open(&other).unwrap_err().to_string();
+    assert_eq!(refused, format!("the disk of the data folder {} is full", other.display()));
+
+    std::fs::remove_file(ballast).unwrap();
+    let folder = open(&path).unwrap();
+    let broker = session(&folder).await;
+    let mut consumer = tasks(&broker, 10).await;
+    for number in 0..confirmed {
+        let delivery = take(&mut consumer).await;
+        assert_eq!(delivery.body, body(number));
+        consumer.settler().settle(&[delivery.ticket]).await.unwrap();
+    }
+    folder.close().await;
+}

@@ -119,3 +119,16 @@ async fn what_is_kept_is_there_after_all_refusals() {
     let folder = open(path.path()).unwrap();
     assert_eq!(take(&mut tasks(&session(&folder).await, 1).await).await.body, b"kept");
 }
+
+#[tokio::test]
+async fn a_crash_while_the_file_was_made_leaves_nothing_that_is_in_the_way() {
+    let path = tempfile::tempdir().unwrap();
+    for rest in ["esl.db.new", "esl.db.new-journal"] {
+        fs::write(path.path().join(rest), b"half").unwrap();
+    }
+    fs::write(path.path().join("esl.db"), b"").unwrap();
+    let folder = open(path.path()).unwrap();
+    publish(&session(&folder).await.publisher().await.unwrap(), b"kept").await.unwrap();
+    folder.close().await;
+    assert_eq!(contents(path.path()).into_keys().collect::<Vec<_>>(), ["esl.db"]);
+}
