@@ -163,3 +163,36 @@ fn delivery(message: &Message<'_>, ticket: Ticket) -> Delivery {
 pub(super) fn reason<'a>(message: &Message<'a>) -> Option<&'a str> {
     message.headers.iter().find(|(name, _)| *name == amqp::REASON).map(|(_, value)| *value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_full_queue_takes_nothing_until_there_is_room() {
+        let queue = MemoryQueue::default();
+        let message = Message { body: b"x", ..Message::default() };
+        assert!((0..MOST_MESSAGES).all(|_| queue.publish(&message)));
+        assert!(!queue.publish(&message));
+        let id = queue.subscribe(Prefetch::Each(1), Arc::new(Notify::new()));
+        assert!(queue.publish(&message), "one is in hand");
+        assert!(!queue.publish(&message));
+        let ticket = queue.take(id, 1).unwrap()[0].ticket;
+        assert!(queue.settle(id, &[ticket]));
+        assert!(queue.publish(&message));
+    }
+
+    #[test]
+    fn large_messages_fill_a_queue_and_expired_ones_make_room() {
+        let queue = MemoryQueue::default();
+        let body = vec![0; MOST_BYTES / 4];
+        let message = Message { body: &body, expiration: Some(Duration::ZERO), ..Message::default() };
+        let lasting = Message { expiration: None, ..message.clone() };
+        assert!((0..4).all(|_| queue.publish(&lasting)));
+        assert!(!queue.publish(&lasting));
+        let queue = MemoryQueue::default();
+        assert!((0..9).all(|_| queue.publish(&message)));
+        assert_eq!(queue.waiting(), 0);
+    }
+}

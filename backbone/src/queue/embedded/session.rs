@@ -100,7 +100,12 @@ impl Publisher {
         if self.over.is_cancelled() {
             return Err(ended());
         }
-        self.queues.publish(message).await
+        // A full queue is waited for, but not longer than the session lasts.
+        tokio::select! {
+            biased;
+            published = self.queues.publish(message) => published,
+            () = self.over.cancelled() => Err(ended()),
+        }
     }
 }
 
