@@ -143,8 +143,9 @@ fn run_one(connection: &Connection, job: &mut dyn Job) -> Result<(), StoreError>
     let execute = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     execute("SAVEPOINT job")?;
     let result = job.run(connection);
-    if result.is_err() && !connection.is_autocommit() {
-        execute("ROLLBACK TO job")?;
+    if result.is_err() && !connection.is_autocommit() && execute("ROLLBACK TO job").is_err() {
+        // Half a job must never be committed: rather the whole transaction again, without it.
+        let _ = connection.execute_batch("ROLLBACK");
     }
     if !connection.is_autocommit() {
         execute("RELEASE job")?;
