@@ -78,8 +78,12 @@ impl Replies {
 
     /// Sends a reply on its way.
     pub(crate) async fn send(&self, outgoing: Outgoing) {
-        let through = self.sessions.borrow().as_ref().map(|session| session.bulk.clone());
-        let through = through.filter(|bulk| bulk.send(&outgoing.message()).is_ok());
+        let mut through = self.sessions.borrow().as_ref().map(|session| session.bulk.clone());
+        if let Some(bulk) = &through
+            && bulk.send(&outgoing.message()).await.is_err()
+        {
+            through = None;
+        }
         // The confirmer runs until the last of these is dropped.
         let _ = self.sent.send(Sent { outgoing, through }).await;
     }
@@ -165,7 +169,7 @@ impl Confirmer {
 /// Runs of what was sent through the same session.
 fn split(batch: Vec<Sent>) -> Vec<Vec<Sent>> {
     let same = |a: &Sent, b: &Sent| match (&a.through, &b.through) {
-        (Some(a), Some(b)) => a.same_channel(b),
+        (Some(a), Some(b)) => a.same_session(b),
         (None, None) => true,
         _ => false,
     };

@@ -88,14 +88,13 @@ impl RpcClient {
             expiration: Some(request.timeout),
             ..Message::default()
         };
-        // A request that gets lost with its connection ends with the session, which `listen` notices.
-        self.0.requests.send(&message)?;
-        match tokio::time::timeout(request.timeout, receiver).await {
-            Ok(Ok(reply)) => Ok(reply),
+        let reply = async {
+            // A request that gets lost with its connection ends with the session, which `listen` notices.
+            self.0.requests.send(&message).await?;
             // The sender lives in `pending` until it is used or `_registered` is dropped.
-            Ok(Err(_)) => Err(RpcError::Session(QueueError::Lost("reply queue closed".to_owned()))),
-            Err(_) => Err(RpcError::Timeout),
-        }
+            receiver.await.map_err(|_| RpcError::Session(QueueError::Lost("reply queue closed".to_owned())))
+        };
+        tokio::time::timeout(request.timeout, reply).await.map_err(|_| RpcError::Timeout)?
     }
 
     /// RPCs that wait for their reply.

@@ -1,6 +1,6 @@
 //! Acknowledging several deliveries with one frame.
 
-use super::error::{Doing, QueueError};
+use crate::queue::{QueueError, Ticket, error::Doing};
 use lapin::{Channel, options::BasicAckOptions};
 use std::{
     collections::BTreeMap,
@@ -8,10 +8,6 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
-
-/// A delivery that is to be settled, by its tag on its channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(super) u64);
 
 /// One acknowledgement frame: up to and including a tag, or just the tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
