@@ -104,7 +104,7 @@ mod tests {
         for (line, problem) in [
             ("00fa7e000001:secret".to_owned(), "expected <mac>"),
             (format!("gateway:{}", hash("x")), "no MAC address"),
-            ("00fa7e000001:$secret".to_owned(), "no hash"),
+            ("00fa7e000001:$secret".to_owned(), "not Argon2"),
             ("00fa7e000001:$7$101$c2VjcmV0$c2VjcmV0".to_owned(), "hash"),
             (format!("00fa7e000001:{0}\n00fa7e000001:{0}", hash("x")), "a second line"),
         ] {
