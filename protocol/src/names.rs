@@ -108,15 +108,18 @@ pub mod redis {
         Route,
         /// Hash: the label's lease, fence, and what its latest RPCs were about.
         Rpc,
+        /// String: exists for a while after the label was found left behind, and was sent its desired version again.
+        Repair,
     }
 
     impl LabelKey {
-        const ALL: [Self; 2] = [Self::Route, Self::Rpc];
+        const ALL: [Self; 3] = [Self::Route, Self::Rpc, Self::Repair];
 
         const fn as_str(self) -> &'static str {
             match self {
                 Self::Route => "route",
                 Self::Rpc => "rpc",
+                Self::Repair => "repair",
             }
         }
     }

@@ -37,6 +37,8 @@ struct Shared {
 #[derive(Default)]
 struct Shard {
     labels: HashMap<LabelMac, Label>,
+    /// Until when the repair of a label is claimed.
+    repairs: HashMap<LabelMac, Millis>,
     sweep_at: Millis,
 }
 
@@ -102,6 +104,21 @@ impl MemoryRegistry {
         entries
     }
 
+    pub(super) fn claim_repairs(&self, labels: &[LabelMac], keep: Duration) -> Vec<bool> {
+        let at = now().unix_millis();
+        let claim = |&label: &LabelMac| {
+            let mut shard = self.shard(label);
+            shard.sweep(at);
+            let until = shard.repairs.entry(label).or_insert(at);
+            let free = *until <= at;
+            if free {
+                *until = at.saturating_add(millis(keep));
+            }
+            free
+        };
+        labels.iter().map(claim).collect()
+    }
+
     pub(super) fn write_gateways(&self, written: &[(GatewayMac, GatewayState)]) {
         let mut gateways = self.gateways_locked();
         for (gateway, state) in written {
@@ -137,12 +154,13 @@ impl MemoryRegistry {
 }
 
 impl Shard {
-    /// Forgets what is stale, now and then. Only writing routes adds labels, so only that has to make room.
+    /// Forgets what is stale, now and then: whoever adds something makes room first.
     fn sweep(&mut self, now: Millis) {
         if now < self.sweep_at {
             return;
         }
         self.sweep_at = now.saturating_add(SWEEP_MS);
+        self.repairs.retain(|_, until| *until > now);
         self.labels.retain(|_, label| label.forget(now));
         if self.labels.len() < self.labels.capacity() / 4 {
             self.labels.shrink_to(self.labels.len() * 2);

@@ -50,22 +50,63 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn routes(&self, label: LabelMac) -> Result<Vec<RouteEntry>, RegistryError> {
+        Ok(self.routes_of(&[label]).await?.pop().unwrap_or_default())
+    }
+
+    /// The gateways that hear each of these labels, whether fresh or not, in one round trip and in their order.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn routes_of(&self, labels: &[LabelMac]) -> Result<Vec<Vec<RouteEntry>>, RegistryError> {
         let redis = match &self.0 {
-            Backend::Memory(memory) => return Ok(memory.routes(label)),
+            Backend::Memory(memory) => return Ok(labels.iter().map(|&label| memory.routes(label)).collect()),
             Backend::Redis(redis) => redis,
         };
-        let mut pipeline = redis::pipe();
-        pipeline.hgetall(label_key(LabelKey::Route, label));
-        let (entries,): (BTreeMap<String, String>,) = redis.query(&pipeline).await.doing("reading a label's routes")?;
-        let read = |(gateway, value): (String, String)| {
-            let (dbm, millis) = value.split_once(' ')?;
-            Some(RouteEntry {
-                label,
-                gateway: gateway.parse().ok()?,
-                rssi: Rssi::try_from(dbm.parse::<i64>().ok()?).ok()?,
-                at: Timestamp::from_unix_millis(millis.parse().ok()?),
-            })
+        if labels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::Pipeline::with_capacity(labels.len());
+        for &label in labels {
+            pipeline.hgetall(label_key(LabelKey::Route, label));
+        }
+        let found: Vec<BTreeMap<String, String>> = redis.query(&pipeline).await.doing("reading labels' routes")?;
+        let read = |(&label, entries): (&LabelMac, BTreeMap<String, String>)| {
+            entries.iter().filter_map(|(gateway, value)| read(label, gateway, value)).collect()
         };
-        Ok(entries.into_iter().filter_map(read).collect())
+        Ok(labels.iter().zip(found).map(read).collect())
     }
+}
+
+impl Registry {
+    /// Claims the repair of each of these labels: `true` for the first who does so within `keep`. In one round trip,
+    /// in their order.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn claim_repairs(&self, labels: &[LabelMac], keep: Duration) -> Result<Vec<bool>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.claim_repairs(labels, keep)),
+            Backend::Redis(redis) => redis,
+        };
+        if labels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keep = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut pipeline = redis::Pipeline::with_capacity(labels.len());
+        for &label in labels {
+            pipeline.cmd("SET").arg(label_key(LabelKey::Repair, label)).arg(1).arg("NX").arg("PX").arg(keep);
+        }
+        let set: Vec<Option<String>> = redis.query(&pipeline).await.doing("claiming repairs")?;
+        Ok(set.iter().map(Option::is_some).collect())
+    }
+}
+
+fn read(label: LabelMac, gateway: &str, value: &str) -> Option<RouteEntry> {
+    let (dbm, millis) = value.split_once(' ')?;
+    Some(RouteEntry {
+        label,
+        gateway: gateway.parse().ok()?,
+        rssi: Rssi::try_from(dbm.parse::<i64>().ok()?).ok()?,
+        at: Timestamp::from_unix_millis(millis.parse().ok()?),
+    })
 }
