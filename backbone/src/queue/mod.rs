@@ -6,6 +6,7 @@
 mod acks;
 mod broker;
 mod consumer;
+mod dead_letters;
 mod error;
 mod publisher;
 mod rpc;
@@ -14,6 +15,7 @@ mod topology;
 pub use acks::Ticket;
 pub use broker::{AmqpArgs, AmqpUrl, Broker};
 pub use consumer::{Consumer, Delivery, Prefetch, Settler};
+pub use dead_letters::{DeadLetter, Replayed, enqueue, look, replay};
 pub use error::QueueError;
 pub use publisher::{Message, Publisher, Routed};
 pub use rpc::{RpcClient, RpcError, RpcRequest};
