@@ -15,3 +15,5 @@ mod outcomes;
 mod reading;
 #[path = "ledger/telemetry.rs"]
 mod telemetry;
+#[path = "ledger/viewing.rs"]
+mod viewing;

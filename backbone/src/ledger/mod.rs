@@ -17,12 +17,14 @@ mod mongo;
 mod record;
 mod telemetry;
 mod url;
+mod view;
 mod writer;
 
 pub use error::LedgerError;
 pub use record::{BindReport, Binding, Desired, LabelRecord, LabelState, Opening, Settled, Settlement, Shown, What};
 pub use telemetry::{RpcLatency, Telemetry};
 pub use url::LedgerUrl;
+pub use view::{Enqueued, HistoryPlace, OutOfDate, Progress, Recorded};
 pub use writer::LedgerWriter;
 
 use mongo::Mongo;

@@ -24,5 +24,6 @@ mod rolling_restart;
 mod shuffled_versions;
 mod sku;
 mod start_order;
+mod store_api;
 mod two_brokers;
 mod under_load;

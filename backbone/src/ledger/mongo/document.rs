@@ -1,7 +1,7 @@
 //! Documents as they are stored. Numbers are signed in BSON, times are dates, everything else is as on the wire.
 
 use crate::ledger::{Desired, LabelRecord, LedgerError, Shown};
-use mongodb::bson::{self, DateTime, RawDocumentBuf};
+use mongodb::bson::{self, DateTime, RawDocumentBuf, rawdoc};
 use protocol::{BatchId, Fields, GatewayMac, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{borrow::Cow, sync::Arc};
@@ -52,6 +52,17 @@ pub(super) struct OutcomeDocument {
     at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     batch: Option<BatchId>,
+    /// What the gateway acknowledged, so that it can be proved later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fields: Option<Fields>,
+}
+
+/// To be run after `desired` or `shown` has changed: keeps since when a label has not shown what it should, where that
+/// is so. It is stored because no index compares two fields.
+pub(super) fn mark_out_of_date() -> RawDocumentBuf {
+    let newer = rawdoc! { "$gt": ["$desired.version", { "$ifNull": ["$shown.version", -1_i64] }] };
+    let since = rawdoc! { "$ifNull": ["$out_of_date", "$$NOW"] };
+    rawdoc! { "$set": { "out_of_date": { "$cond": [newer, since, "$$REMOVE"] } } }
 }
 
 /// The `_id` of the outcome of a label in a task.
@@ -102,6 +113,7 @@ impl From<&ResultMessage> for OutcomeDocument {
             latency_ms: i64::try_from(result.latency_ms).unwrap_or(i64::MAX),
             at: result.at,
             batch: result.batch,
+            fields: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Mongo,
     command::Write,
-    document::{ContentDocument, OutcomeDocument, encode, outcome_id},
+    document::{ContentDocument, OutcomeDocument, encode, mark_out_of_date, outcome_id},
 };
 use crate::ledger::{LedgerError, Settled, Settlement};
 use mongodb::bson::{RawDocumentBuf, rawdoc};
@@ -47,8 +47,7 @@ impl Mongo {
 
     /// Answers the outcomes that were there before.
     async fn record_outcomes(&self, settlements: &[Settlement]) -> Result<HashMap<String, ResultMessage>, LedgerError> {
-        let documents: Vec<_> =
-            settlements.iter().map(|settlement| OutcomeDocument::from(&settlement.result)).collect();
+        let documents: Vec<_> = settlements.iter().map(document).collect();
         let encoded = documents.iter().map(|document| encode(RECORDING, document)).collect::<Result<Vec<_>, _>>()?;
         let written = self.write(RECORDING, Write::Insert, names::OUTCOMES, &encoded).await?;
         let ids: HashSet<&str> = written.duplicates.iter().map(|&at| documents[at].id.as_str()).collect();
@@ -60,6 +59,12 @@ impl Mongo {
         }
         Ok(before)
     }
+}
+
+fn document(settlement: &Settlement) -> OutcomeDocument {
+    let mut document = OutcomeDocument::from(&settlement.result);
+    document.fields = settlement.shown.as_deref().cloned();
+    document
 }
 
 /// A version that a gateway acknowledged.
@@ -90,6 +95,6 @@ impl Acknowledged<'_> {
         let set = rawdoc! { "$set": {
             "shown": { "$cond": [not_older, { "$literal": encode(SHOWING, &content)? }, "$shown"] },
         } };
-        Ok(rawdoc! { "q": { "_id": result.label.to_string() }, "u": [set] })
+        Ok(rawdoc! { "q": { "_id": result.label.to_string() }, "u": [set, mark_out_of_date()] })
     }
 }
