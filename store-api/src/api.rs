@@ -11,7 +11,7 @@ use backbone::{
     registry::Registry,
 };
 use std::{ops::Deref, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use utoipa::{
     Modify, OpenApi,
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: Ledger,
     pub(crate) registry: Registry,
     pub(crate) publisher: watch::Receiver<Option<Publisher>>,
+    /// To be told when the publisher no longer works.
+    pub(crate) broken: Arc<Notify>,
     pub(crate) amqp_url: AmqpUrl,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) metrics: Metrics,

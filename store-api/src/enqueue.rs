@@ -101,7 +101,7 @@ pub(crate) async fn enqueue(
     let tasks = request.into_tasks(&key.recorded, &record.batch, record.at);
     if !record.confirmed {
         let halfway = |problem: Problem| key.sent.iter().fold(problem, |problem, key| problem.with_key(key));
-        publish(&publisher, &tasks).await.map_err(|error| halfway(not_all(&error)))?;
+        publish(&publisher, &tasks).await.map_err(|error| halfway(not_all(&api, &error)))?;
         api.ledger.confirm_enqueued(&store, &key.recorded).await.map_err(|error| halfway(error.into()))?;
         api.metrics.tasks.inc_by(tasks.len() as u64);
     }
@@ -197,7 +197,10 @@ async fn put(publisher: Publisher, body: Vec<u8>) -> Result<(), QueueError> {
     queue::enqueue(&publisher, &body).await
 }
 
-fn not_all(error: &QueueError) -> Problem {
+fn not_all(api: &Api, error: &QueueError) -> Problem {
+    if !matches!(error, QueueError::Refused(_)) {
+        api.broken.notify_waiters();
+    }
     tracing::warn!(%error, "a request is not enqueued, or not all of it");
     Problem::unavailable(
         "the broker has not confirmed all tasks: some may be enqueued; repeat the request, with this Idempotency-Key or \

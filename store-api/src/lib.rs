@@ -45,7 +45,7 @@ use backbone::{
     service::{Service, run_sessions},
 };
 use metrics::Metrics;
-use session::{Session, session};
+use session::{Link, session};
 use std::sync::Arc;
 use tokio::{
     net::TcpListener,
@@ -79,39 +79,13 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     service.open_admin_port(axum::Router::new());
 
     let (current, publisher) = watch::channel(None);
-    let served = CancellationToken::new();
-    let api =
-        Api::new(shared(&config, ledger, Registry::connect(&config.redis.redis_url)?, publisher, metrics, &service));
-    let serve = axum::serve(listener, api::router(api)).with_graceful_shutdown(service.stop.clone().cancelled_owned());
-    let sessions = run_sessions(&service.stop, || session(&config.amqp.amqp_url, &service, &current, &served));
-    let serve = async {
-        let ended = serve.await;
-        served.cancel();
-        ended
-    };
-    tokio::select! {
-        (ended, ()) = async { tokio::join!(serve, sessions) } => ended.context("serving the API")?,
-        never = ready_while_up(&writer, &current, &service) => match never {},
-    }
-    closed.cancel();
-    drop(writer);
-    background.close();
-    background.wait().await;
-    Ok(())
-}
-
-fn shared(
-    config: &Config,
-    ledger: Ledger,
-    registry: Registry,
-    publisher: watch::Receiver<Option<backbone::queue::Publisher>>,
-    metrics: Metrics,
-    service: &Service,
-) -> Shared {
-    Shared {
+    let link = Link { current, broken: Arc::default(), served: CancellationToken::new() };
+    let registry = Registry::connect(&config.redis.redis_url)?;
+    let api = Api::new(Shared {
         ledger,
         registry,
         publisher,
+        broken: Arc::clone(&link.broken),
         amqp_url: config.amqp.amqp_url.clone(),
         tokens: config.tokens.clone(),
         metrics,
@@ -123,12 +97,28 @@ fn shared(
         timeout: config.timeout,
         follow_for: config.follow_for,
         stop: service.stop.clone(),
+    });
+    let serve = axum::serve(listener, api::router(api)).with_graceful_shutdown(service.stop.clone().cancelled_owned());
+    let sessions = run_sessions(&service.stop, || session(&config.amqp.amqp_url, &service, &link));
+    let serve = async {
+        let ended = serve.await;
+        link.served.cancel();
+        ended
+    };
+    tokio::select! {
+        (ended, ()) = async { tokio::join!(serve, sessions) } => ended.context("serving the API")?,
+        never = ready_while_up(&writer, &link, &service) => match never {},
     }
+    closed.cancel();
+    drop(writer);
+    background.close();
+    background.wait().await;
+    Ok(())
 }
 
 /// Ready while both RabbitMQ and the ledger are there: what needs only one of them is answered all the same.
-async fn ready_while_up(ledger: &LedgerWriter, current: &Session, service: &Service) -> std::convert::Infallible {
-    let mut session = current.subscribe();
+async fn ready_while_up(ledger: &LedgerWriter, link: &Link, service: &Service) -> std::convert::Infallible {
+    let mut session = link.current.subscribe();
     loop {
         service.readiness.set(ledger.is_up() && session.borrow().is_some());
         tokio::select! {

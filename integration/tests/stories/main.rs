@@ -25,5 +25,6 @@ mod shuffled_versions;
 mod sku;
 mod start_order;
 mod store_api;
+mod store_api_contract;
 mod two_brokers;
 mod under_load;
