@@ -64,7 +64,7 @@ async fn what_was_shown_when_is_on_record() {
         ledger.settle(&[shown(1, task, number)]).await.unwrap();
     }
     ledger.settle(&[ended(1, "t-4", 3, Outcome::Shown)]).await.unwrap();
-    let at = |millis| Timestamp::from_unix_millis(1_795_000_000_123 + millis);
+    let at = |millis: i64| Timestamp::from_unix_millis(1_795_000_000_123 + millis);
     assert_eq!(ledger.shown_at(label(1), at(0)).await.unwrap(), None);
     let second = ledger.shown_at(label(1), at(2)).await.unwrap().unwrap();
     assert_eq!((second.result.version, second.fields.as_ref()), (Some(version(2)), Some(&*fields(2))));
