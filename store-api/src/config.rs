@@ -17,7 +17,7 @@ pub struct Config {
     #[arg(long, env = "API_ADDR", default_value = "127.0.0.1:8080")]
     pub api_addr: SocketAddr,
 
-    /// File with one line per token: name, token (or sha256:<hex>), and stores separated by commas (or *)
+    /// File with one line per token: name, token (or sha256: and its digest), and stores separated by commas (or *)
     #[arg(long, env = "API_TOKENS", value_name = "FILE", value_parser = Tokens::read)]
     pub tokens: Option<Tokens>,
 
