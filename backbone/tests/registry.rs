@@ -1,8 +1,13 @@
-//! Routes and RPCs in flight on a real Redis: every rule of `start.lua`, `finish.lua` and `abort.lua`.
+//! Routes and RPCs in flight, on a real Redis and in memory: every rule of `start.lua`, `finish.lua` and `abort.lua`.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 
-use backbone::registry::{Finish, Finished, Registry, RouteEntry, RpcPolicy, Start, Started};
+#[path = "registry/differential.rs"]
+mod differential;
+
+use backbone::registry::{
+    Finish, Finished, GatewayState, MemoryRegistry, RedisUrl, Registry, RouteEntry, RpcPolicy, Start, Started,
+};
 use backbone::service::now;
 use protocol::{CorrelationId, GatewayMac, LabelMac, Rssi, Timestamp, Version};
 use std::time::Duration;
@@ -15,17 +20,62 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// So short that a test can wait for it to pass.
 const SHORT: Duration = Duration::from_millis(150);
 
+/// Runs each of these on every back-end.
+macro_rules! on_every_back_end {
+    ($($test:ident),+ $(,)?) => {
+        mod on_redis {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::BackEnd::Redis).await;
+            })+
+        }
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::BackEnd::Memory).await;
+            })+
+        }
+    };
+}
+
+on_every_back_end! {
+    an_answer_takes_the_rpc_once,
+    one_command_is_in_flight_per_label,
+    a_version_older_than_the_newest_started_is_not_sent,
+    a_late_answer_is_credited_to_nobody_and_tells_that_the_label_went_back,
+    a_late_refusal_or_the_same_version_is_no_step_back,
+    a_quarantine_keeps_a_late_answer_from_the_next_rpc,
+    a_quarantine_ends_by_itself,
+    a_command_that_was_not_sent_frees_the_label,
+    the_strongest_fresh_gateway_is_taken,
+    a_gateway_that_refused_comes_after_the_others,
+    state_is_bounded_and_what_is_forgotten_is_unknown,
+    routes_are_forgotten_together,
+    gateways_are_where_they_last_reported,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum BackEnd {
+    Redis,
+    Memory,
+}
+
 struct Fixture {
     registry: Registry,
     policy: RpcPolicy,
-    redis: Redis,
+    redis: Option<Redis>,
 }
 
 impl Fixture {
     /// A label that `NEAR` hears at -50 dBm and `FAR` at -70.
-    async fn new() -> Self {
-        let redis = Redis::start(RedisOptions::default()).await.unwrap();
-        let registry = Registry::connect(&redis.url().parse().unwrap()).unwrap();
+    async fn on(back_end: BackEnd) -> Self {
+        let redis = match back_end {
+            BackEnd::Redis => Some(Redis::start(RedisOptions::default()).await.unwrap()),
+            BackEnd::Memory => None,
+        };
+        let memory = || RedisUrl::from(MemoryRegistry::new());
+        let url = redis.as_ref().map_or_else(memory, |redis| redis.url().parse().unwrap());
+        let registry = Registry::connect(&url).unwrap();
         let fixture = Self { registry, policy: RpcPolicy::default(), redis };
         fixture.hear(NEAR, -50, now()).await;
         fixture.hear(FAR, -70, now()).await;
@@ -43,7 +93,8 @@ impl Fixture {
 
     async fn start_without(&self, id: &str, version: u64, time_left: Duration, offline: &[GatewayMac]) -> Started {
         let version = Version::try_from(version).ok();
-        let start = Start { id: correlation(id), label: LABEL, version, reply_to: format!("to-{id}"), time_left };
+        let (id, reply_to) = (correlation(id), format!("to-{id}"));
+        let start = Start { id, label: LABEL, version, reply_to, time_left, again: true };
         self.registry.start(&[start], &self.policy, offline).await.unwrap()[0]
     }
 
@@ -73,9 +124,8 @@ fn reply(id: &str) -> Finished {
     Finished::Reply { id: correlation(id), reply_to: format!("to-{id}") }
 }
 
-#[tokio::test]
-async fn an_answer_takes_the_rpc_once() {
-    let fixture = Fixture::new().await;
+async fn an_answer_takes_the_rpc_once(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     assert_eq!(fixture.start("a", 1, MINUTE).await, Started::Send(NEAR));
     assert_eq!(fixture.answer(FAR, Some("a"), true).await, Finished::WrongGateway);
     assert_eq!(fixture.answer(NEAR, Some("a"), true).await, reply("a"));
@@ -83,9 +133,8 @@ async fn an_answer_takes_the_rpc_once() {
     assert_eq!(fixture.answer(NEAR, Some("b"), true).await, Finished::Unknown);
 }
 
-#[tokio::test]
-async fn one_command_is_in_flight_per_label() {
-    let fixture = Fixture::new().await;
+async fn one_command_is_in_flight_per_label(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     assert_eq!(fixture.start("a", 1, MINUTE).await, Started::Send(NEAR));
     assert_eq!(fixture.start("b", 2, MINUTE).await, Started::Busy);
     assert_eq!(fixture.start("a", 1, MINUTE).await, Started::Send(NEAR), "a redelivered request goes out again");
@@ -94,9 +143,8 @@ async fn one_command_is_in_flight_per_label() {
     assert_eq!(fixture.start("b", 2, MINUTE).await, Started::Send(NEAR));
 }
 
-#[tokio::test]
-async fn a_version_older_than_the_newest_started_is_not_sent() {
-    let fixture = Fixture::new().await;
+async fn a_version_older_than_the_newest_started_is_not_sent(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     assert_eq!(fixture.start("a", 6, MINUTE).await, Started::Send(NEAR));
     assert_eq!(fixture.start("b", 5, MINUTE).await, Started::Superseded, "while the newer is in flight");
     fixture.answer(NEAR, Some("a"), true).await;
@@ -104,9 +152,8 @@ async fn a_version_older_than_the_newest_started_is_not_sent() {
     assert_eq!(fixture.start("d", 6, MINUTE).await, Started::Send(NEAR), "the same version again is no step back");
 }
 
-#[tokio::test]
-async fn a_late_answer_is_credited_to_nobody_and_tells_that_the_label_went_back() {
-    let fixture = Fixture::new().await;
+async fn a_late_answer_is_credited_to_nobody_and_tells_that_the_label_went_back(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     // The gateway has echoed before, so there is no quarantine.
     fixture.start("a", 1, MINUTE).await;
     fixture.answer(NEAR, Some("a"), true).await;
@@ -117,15 +164,14 @@ async fn a_late_answer_is_credited_to_nobody_and_tells_that_the_label_went_back(
     assert_eq!(fixture.answer(FAR, Some("c"), true).await, reply("c"));
 }
 
-#[tokio::test]
-async fn a_late_refusal_or_the_same_version_is_no_step_back() {
-    let fixture = Fixture::new().await;
+async fn a_late_refusal_or_the_same_version_is_no_step_back(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     fixture.start("a", 1, MINUTE).await;
     fixture.answer(NEAR, Some("a"), true).await;
     fixture.start("b", 5, SHORT).await;
     assert_eq!(fixture.start_when_free("c", 5).await, Started::Send(FAR));
     assert_eq!(fixture.answer(NEAR, Some("b"), true).await, Finished::Late { gone_back: false });
-    let fixture = Fixture::new().await;
+    let fixture = Fixture::on(back_end).await;
     fixture.start("a", 1, MINUTE).await;
     fixture.answer(NEAR, Some("a"), true).await;
     fixture.start("b", 5, SHORT).await;
@@ -133,9 +179,8 @@ async fn a_late_refusal_or_the_same_version_is_no_step_back() {
     assert_eq!(fixture.answer(NEAR, Some("b"), false).await, Finished::Late { gone_back: false });
 }
 
-#[tokio::test]
-async fn a_quarantine_keeps_a_late_answer_from_the_next_rpc() {
-    let fixture = Fixture::new().await;
+async fn a_quarantine_keeps_a_late_answer_from_the_next_rpc(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     assert_eq!(fixture.start("a", 5, SHORT).await, Started::Send(NEAR));
     tokio::time::sleep(SHORT * 2).await;
     assert_eq!(fixture.start("b", 6, MINUTE).await, Started::Busy, "NEAR has never echoed an ID for this label");
@@ -145,20 +190,19 @@ async fn a_quarantine_keeps_a_late_answer_from_the_next_rpc() {
     assert_eq!(fixture.answer(FAR, None, true).await, reply("b"));
 }
 
-#[tokio::test]
-async fn a_quarantine_ends_by_itself() {
-    let mut fixture = Fixture::new().await;
+async fn a_quarantine_ends_by_itself(back_end: BackEnd) {
+    let mut fixture = Fixture::on(back_end).await;
     fixture.policy.quarantine = SHORT;
     let began = tokio::time::Instant::now();
     fixture.start("a", 5, SHORT).await;
     assert_eq!(fixture.start_when_free("b", 6).await, Started::Send(FAR));
-    assert!(began.elapsed() >= SHORT * 2, "{:?}", began.elapsed());
+    // The registry counts whole milliseconds.
+    assert!(began.elapsed() + Duration::from_millis(1) >= SHORT * 2, "{:?}", began.elapsed());
     assert_eq!(fixture.answer(NEAR, None, true).await, Finished::Late { gone_back: true });
 }
 
-#[tokio::test]
-async fn a_command_that_was_not_sent_frees_the_label() {
-    let fixture = Fixture::new().await;
+async fn a_command_that_was_not_sent_frees_the_label(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     fixture.start("a", 5, MINUTE).await;
     fixture.registry.abort(LABEL, &correlation("other")).await.unwrap();
     assert_eq!(fixture.start("b", 5, MINUTE).await, Started::Busy, "only the RPC itself gives its lease back");
@@ -166,9 +210,8 @@ async fn a_command_that_was_not_sent_frees_the_label() {
     assert_eq!(fixture.start("b", 5, MINUTE).await, Started::Send(FAR));
 }
 
-#[tokio::test]
-async fn the_strongest_fresh_gateway_is_taken() {
-    let fixture = Fixture::new().await;
+async fn the_strongest_fresh_gateway_is_taken(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     let old = Timestamp::from_unix_millis(now().unix_millis() - 61_000);
     assert_eq!(fixture.start_without("a", 1, MINUTE, &[NEAR]).await, Started::Send(FAR), "NEAR is offline");
     fixture.answer(FAR, Some("a"), true).await;
@@ -187,9 +230,8 @@ async fn the_strongest_fresh_gateway_is_taken() {
     assert_eq!(fixture.start("f", 6, MINUTE).await, Started::NoRoute);
 }
 
-#[tokio::test]
-async fn a_gateway_that_refused_comes_after_the_others() {
-    let fixture = Fixture::new().await;
+async fn a_gateway_that_refused_comes_after_the_others(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     fixture.start("a", 1, MINUTE).await;
     assert_eq!(fixture.answer(NEAR, Some("a"), false).await, reply("a"), "a refusal is a reply");
     assert_eq!(fixture.start("b", 1, MINUTE).await, Started::Send(FAR));
@@ -197,9 +239,8 @@ async fn a_gateway_that_refused_comes_after_the_others() {
     assert_eq!(fixture.start("c", 1, MINUTE).await, Started::Send(NEAR), "both refused once: the stronger");
 }
 
-#[tokio::test]
-async fn state_is_bounded_and_what_is_forgotten_is_unknown() {
-    let fixture = Fixture::new().await;
+async fn state_is_bounded_and_what_is_forgotten_is_unknown(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
     for number in 0..20 {
         let id = format!("id-{number}");
         fixture.start(&id, number, MINUTE).await;
@@ -209,14 +250,45 @@ async fn state_is_bounded_and_what_is_forgotten_is_unknown() {
     assert_eq!(fixture.answer(NEAR, Some("id-2"), true).await, Finished::Unknown);
 }
 
+async fn routes_are_forgotten_together(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
+    let heard: Vec<_> = fixture.registry.routes(LABEL).await.unwrap().iter().map(|route| route.gateway).collect();
+    assert_eq!(heard, [NEAR, FAR]);
+    let entry = RouteEntry { label: LABEL, gateway: FAR, rssi: Rssi::try_from(-40).unwrap(), at: now() };
+    fixture.registry.write_routes(&[entry], SHORT).await.unwrap();
+    assert_eq!(fixture.registry.routes(LABEL).await.unwrap()[1], entry);
+    let began = tokio::time::Instant::now();
+    while !fixture.registry.routes(LABEL).await.unwrap().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(began.elapsed() + Duration::from_millis(50) >= SHORT, "{:?}", began.elapsed());
+    assert_eq!(fixture.start("a", 1, MINUTE).await, Started::NoRoute);
+}
+
+async fn gateways_are_where_they_last_reported(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
+    let state = |online, broker: &str| GatewayState { online, broker: broker.into(), at: now() };
+    let written = [(NEAR, state(true, "a:1883")), (FAR, state(true, "b:1883")), (NEAR, state(false, "b:1883"))];
+    fixture.registry.write_gateways(&written).await.unwrap();
+    let gateways = fixture.registry.gateways().await.unwrap();
+    assert_eq!(gateways.len(), 2);
+    assert_eq!((&gateways[&NEAR], &gateways[&FAR]), (&written[2].1, &written[1].1));
+    assert_eq!(fixture.registry.gateway(FAR).await.unwrap().as_ref(), Some(&written[1].1));
+    assert_eq!(fixture.registry.gateway(GatewayMac::from_octets([0; 6])).await.unwrap(), None);
+    assert_eq!(fixture.registry.epoch("before").await.unwrap(), "before");
+    assert_eq!(fixture.registry.epoch("later").await.unwrap(), "before", "nothing was lost");
+}
+
 #[tokio::test]
-async fn scripts_are_loaded_again_whenredis_has_lost_them() {
-    let mut fixture = Fixture::new().await;
+async fn scripts_are_loaded_again_when_redis_has_lost_them() {
+    let mut fixture = Fixture::on(BackEnd::Redis).await;
     fixture.start("a", 1, MINUTE).await;
     assert_eq!(fixture.registry.epoch("before").await.unwrap(), "before");
     assert_eq!(fixture.registry.epoch("later").await.unwrap(), "before");
-    fixture.redis.kill().unwrap();
-    fixture.redis.start_again().await.unwrap();
+    let redis = fixture.redis.as_mut().unwrap();
+    redis.kill().unwrap();
+    redis.start_again().await.unwrap();
     let began = tokio::time::Instant::now();
     while fixture.registry.ping().await.is_err() {
         assert!(began.elapsed() < Duration::from_secs(20));

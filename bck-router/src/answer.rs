@@ -4,31 +4,24 @@ use crate::{
     Config,
     metrics::Metrics,
     repair::{SuspicionLimit, may_be_forgotten},
+    reply::{Outgoing, Replies},
 };
 use backbone::{
     mqtt::Incoming,
-    queue::{Message, Publisher, Routed},
     registry::{Finish, Finished, Registry},
     service::{Backoff, now},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    Answer, CorrelationId, GatewayMac, LabelMac, Reply, ReplyOutcome, Task, TaskId,
-    names::{
-        amqp,
-        mqtt::{Channel, parse_topic},
-    },
+    Answer, CorrelationId, GatewayMac, Reply, ReplyOutcome,
+    names::mqtt::{Channel, parse_topic},
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{mpsc, watch},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
 
 /// Answers that go to Redis in one round trip.
 const CHUNK: usize = 64;
@@ -36,7 +29,7 @@ const CHUNK: usize = 64;
 /// Routes answers.
 pub(crate) struct Answers {
     registry: Registry,
-    replies: watch::Receiver<Option<Publisher>>,
+    replies: Replies,
     metrics: Metrics,
     suspicions: Mutex<SuspicionLimit>,
     rpc_timeout: Duration,
@@ -54,7 +47,7 @@ impl Answers {
     pub(crate) fn new(
         config: &Config,
         registry: Registry,
-        replies: watch::Receiver<Option<Publisher>>,
+        replies: Replies,
         metrics: Metrics,
         closed: CancellationToken,
     ) -> Self {
@@ -99,10 +92,8 @@ impl Answers {
         let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
         let finished = self.finish(&answers).await;
         let this = &self;
-        let ends = taken.into_iter().zip(finished).map(|((message, heard), finished)| async move {
-            this.end(&heard, finished).await;
-            message.acknowledge().await;
-        });
+        let ends =
+            taken.into_iter().zip(finished).map(|((message, heard), finished)| this.end(message, heard, finished));
         ends.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -128,26 +119,27 @@ impl Answers {
         }
     }
 
-    async fn end(&self, heard: &Heard, finished: Option<Finished>) {
+    async fn end(&self, message: Incoming, heard: Heard, finished: Option<Finished>) {
         tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
         let reason = match finished {
-            Some(Finished::Reply { id, reply_to }) => return self.reply(heard, &id, &reply_to).await,
+            Some(Finished::Reply { id, reply_to }) => return self.reply(message, &heard, id, reply_to).await,
             Some(Finished::Late { gone_back: true }) => {
-                self.repair(heard.answer.label).await;
+                self.replies.repair(heard.answer.label).await;
                 "late"
             }
             Some(Finished::Late { gone_back: false }) => "late",
             Some(Finished::Duplicate) => "duplicate",
             Some(Finished::WrongGateway) => "wrong_gateway",
             Some(Finished::Unknown) => {
-                if self.is_suspicious(heard) {
-                    self.repair(heard.answer.label).await;
+                if self.is_suspicious(&heard) {
+                    self.replies.repair(heard.answer.label).await;
                 }
                 "unknown"
             }
             None => "no_registry",
         };
         self.metrics.drop_answer(reason);
+        message.acknowledge().await;
     }
 
     /// It may have carried out a command of an RPC that Redis has forgotten.
@@ -158,58 +150,14 @@ impl Answers {
             && self.suspicions.lock().unwrap_or_else(PoisonError::into_inner).allow()
     }
 
-    async fn reply(&self, heard: &Heard, id: &CorrelationId, reply_to: &str) {
+    async fn reply(&self, message: Incoming, heard: &Heard, id: CorrelationId, reply_to: String) {
         let (outcome, error) = match &heard.answer.result {
             Ok(()) => (ReplyOutcome::Ack, None),
             Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
         };
         let reply = Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway) };
         let body = serde_json::to_vec(&reply).unwrap_or_default();
-        let message = Message {
-            routing_key: reply_to,
-            body: &body,
-            correlation_id: Some(id.as_str()),
-            mandatory: true,
-            ..Message::default()
-        };
-        // After this, nobody waits any longer.
-        match tokio::time::timeout(self.rpc_timeout, self.publish(&message)).await {
-            Ok(Routed::Yes) => drop(self.metrics.replies.inc()),
-            Ok(Routed::Nowhere) => self.metrics.drop_answer("asker_gone"),
-            Err(_) => self.metrics.drop_answer("no_queue"),
-        }
-    }
-
-    /// Asks for the label to be driven to its newest version again. Waits as long as it takes: until RabbitMQ has it,
-    /// the MQTT message is not acknowledged.
-    async fn repair(&self, label: LabelMac) {
-        let task = Task::repair(TaskId::repair(Uuid::now_v7()), label);
-        let body = serde_json::to_vec(&task).unwrap_or_default();
-        tracing::info!(device.mac = %label, "the label may have gone back to an older version: repairing it");
-        let message =
-            Message { routing_key: amqp::TASKS, body: &body, persistent: true, mandatory: true, ..Message::default() };
-        self.publish(&message).await;
-        self.metrics.repairs.inc();
-    }
-
-    /// Publishes with a confirm, on one session after the other if need be.
-    async fn publish(&self, message: &Message<'_>) -> Routed {
-        let mut sessions = self.replies.clone();
-        loop {
-            let publisher = match sessions.wait_for(Option::is_some).await {
-                Ok(publisher) => publisher.clone(),
-                // No session will follow: the process stops.
-                Err(_) => return Routed::Nowhere,
-            };
-            let Some(publisher) = publisher else { continue };
-            match publisher.publish(message.clone()).await {
-                Ok(routed) => return routed,
-                Err(error) => {
-                    tracing::debug!("publishing again: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        self.replies.send(Outgoing { id, reply_to, body, answer: message }).await;
     }
 }
 

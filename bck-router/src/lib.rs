@@ -16,6 +16,7 @@ mod config;
 mod heard;
 mod metrics;
 mod repair;
+mod reply;
 mod track;
 
 pub use config::{Config, Consume};
@@ -23,12 +24,13 @@ pub use config::{Config, Consume};
 use anyhow::{Context, Result};
 use backbone::{
     mqtt::{Client, ClientOptions, Incoming, Subscription},
-    queue::{Broker, Publisher},
+    queue::Broker,
     registry::Registry,
     service::{Ended, Service, run_sessions},
 };
 use metrics::Metrics;
 use protocol::names::mqtt::{SHARED_RESPONSES, SHARED_STATUS};
+use reply::{Confirmer, Replies, Session};
 use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -53,8 +55,11 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     if config.consume.answers() {
         let (members, inbox) = subscribe(&config, ANSWERS, config.bck_receive_maximum, &connections);
         clients.extend(members);
-        let answers = answer::Answers::new(&config, registry.clone(), replies, metrics.clone(), closed.clone());
+        let (outgoing, sent) = Replies::new(replies.clone(), metrics.clone(), inbox.max_capacity());
+        let answers = answer::Answers::new(&config, registry.clone(), outgoing, metrics.clone(), closed.clone());
         consumers.spawn(answers.run(inbox));
+        let (metrics, give_up_after) = (metrics.clone(), config.rpc_timeout);
+        consumers.spawn(Confirmer { sessions: replies, metrics, give_up_after }.run(sent));
     }
     if config.consume.reports() {
         let (members, inbox) = subscribe(&config, REPORTS, track::RECEIVE_MAXIMUM, &connections);
@@ -110,13 +115,14 @@ async fn any_failed(clients: &[Client]) -> anyhow::Error {
 async fn publish_sessions(
     config: Config,
     name: &'static str,
-    replies: watch::Sender<Option<Publisher>>,
+    replies: watch::Sender<Option<Session>>,
     finished: CancellationToken,
 ) {
     run_sessions(&finished, async || {
         let broker = Broker::connect(&config.amqp.amqp_url, name).await.context("opening a session")?;
         broker.declare().await.context("opening a session")?;
-        replies.send_replace(Some(broker.publisher().await?));
+        let session = Session { bulk: broker.bulk_publisher().await?, confirmed: broker.publisher().await? };
+        replies.send_replace(Some(session));
         tracing::info!(amqp.url = %config.amqp.amqp_url, "publishes replies");
         tokio::select! {
             error = broker.lost() => {
@@ -136,7 +142,7 @@ async fn publish_sessions(
 async fn watch_readiness(
     clients: Vec<Client>,
     readiness: backbone::service::Readiness,
-    replies: watch::Receiver<Option<Publisher>>,
+    replies: watch::Receiver<Option<Session>>,
     closed: CancellationToken,
 ) {
     let needs_replies = clients.iter().any(|client| client.subscription() == Some(ANSWERS));

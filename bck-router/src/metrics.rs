@@ -44,7 +44,13 @@ impl Metrics {
     }
 
     pub(crate) fn drop_answer(&self, reason: &'static str) {
-        self.dropped_answers.get_or_create(&Reason { reason }).inc();
+        self.drop_answers(reason, 1);
+    }
+
+    pub(crate) fn drop_answers(&self, reason: &'static str, count: usize) {
+        if count > 0 {
+            self.dropped_answers.get_or_create(&Reason { reason }).inc_by(count as u64);
+        }
     }
 
     pub(crate) fn drop_sightings(&self, reason: &'static str, count: usize) {

@@ -106,8 +106,9 @@ impl Forwarder {
     /// Asks Redis, waiting for it to come back as long as any of these has time left.
     async fn start(&self, requests: &[Request]) -> Vec<Started> {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
+        let mut again = false;
         loop {
-            let starts: Vec<_> = requests.iter().filter_map(start_of).collect();
+            let starts: Vec<_> = requests.iter().filter_map(|request| start_of(request, again)).collect();
             if starts.is_empty() {
                 return vec![Started::Expired; requests.len()];
             }
@@ -121,6 +122,7 @@ impl Forwarder {
                 Err(error) => {
                     self.parts.metrics.registry_errors.inc();
                     tracing::debug!("waiting for Redis: {error}");
+                    again = true;
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
@@ -210,13 +212,14 @@ impl Forwarder {
     }
 }
 
-fn start_of(request: &Request) -> Option<Start> {
+fn start_of(request: &Request, again: bool) -> Option<Start> {
     Some(Start {
         id: request.head.id.clone(),
         label: request.head.label,
         version: request.head.version,
         reply_to: request.reply_to.clone(),
         time_left: request.time_left()?,
+        again: request.redelivered || again,
     })
 }
 

@@ -88,6 +88,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");
     let mut ready = std::pin::pin!(ready_while_connected(&parts.brokers, &service.readiness));
+    let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
     let ended = loop {
@@ -100,7 +101,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
                 Err(error) => break Ended::Lost(error.into()),
             },
             never = &mut ready => match never {},
-            error = broker.lost() => break Ended::Lost(error.into()),
+            error = &mut lost => break Ended::Lost(error.into()),
             () = service.stop.cancelled() => break Ended::Stopped,
         }
     };

@@ -13,6 +13,8 @@ pub(crate) struct Request {
     /// The command as it came, to be carried on as it is.
     pub(crate) body: Vec<u8>,
     pub(crate) reply_to: String,
+    /// It may have been worked on before.
+    pub(crate) redelivered: bool,
     /// When whoever asks stops waiting; `None`: it has.
     pub(crate) deadline: Option<Instant>,
 }
@@ -27,7 +29,8 @@ impl Request {
         let reply_to = delivery.reply_to.ok_or("reply_to: absent")?;
         let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
         let deadline = left.map(|left| Instant::now() + left);
-        Ok(Self { ticket: delivery.ticket, head, body: delivery.body, reply_to, deadline })
+        let Delivery { ticket, body, redelivered, .. } = delivery;
+        Ok(Self { ticket, head, body, reply_to, redelivered, deadline })
     }
 
     /// How long whoever asks still waits.

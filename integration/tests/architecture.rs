@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Crates that talk to servers: only `backbone` may name them.
-const CLIENTS: [&str; 6] = ["lapin", "rumqttc-v5-next", "rumqttc-v4-next", "redis", "mongodb", "rusqlite"];
+const CLIENTS: [&str; 7] = ["lapin", "rumqttc-v5-next", "rumqttc-v4-next", "mqtt5", "redis", "mongodb", "rusqlite"];
 /// Crates that are async or do I/O: `protocol` has none.
 const ASYNC: [&str; 5] = ["tokio", "tokio-util", "futures", "axum", "reqwest"];
 const ROLES: [&str; 5] = ["task-worker", "fwd-router", "bck-router", "gateway-emulator", "store-api"];

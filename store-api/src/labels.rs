@@ -70,7 +70,7 @@ pub(crate) struct ShownAt {
     #[schema(value_type = String, format = DateTime)]
     at: Timestamp,
     /// By the latest acknowledgement until then; `null`: none is on record.
-    shown: Option<Ended>,
+    shown: Option<Content>,
 }
 
 /// A page of a history, or what was shown at a time.
@@ -164,7 +164,7 @@ pub(crate) async fn history(
     let place = query.before.as_deref().map(place).transpose()?;
     known(&api, label, &caller).await?.ok_or_else(|| unknown(label))?;
     if let Some(at) = query.at {
-        let shown = api.ledger.shown_at(label, at).await?.map(Ended::from);
+        let shown = api.ledger.shown_at(label, at).await?.map(Content::from);
         return Ok(Json(HistoryAnswer::At(ShownAt { label, at, shown })));
     }
     let page = api.ledger.history_before(label, place.as_ref(), limit).await?;

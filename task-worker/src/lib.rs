@@ -84,6 +84,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     tracing::info!(amqp.url = %worker.config.amqp.amqp_url, "takes tasks");
     let mut ready = std::pin::pin!(ready_while_up(&worker.writer, &service.readiness));
     let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
+    let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
     let (failed, mut failures) = mpsc::channel(1);
@@ -107,7 +108,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
             Some(error) = failures.recv() => break Ended::Lost(error.into()),
             never = &mut ready => match never {},
             error = &mut listen => break Ended::Lost(error.into()),
-            error = broker.lost() => break Ended::Lost(error.into()),
+            error = &mut lost => break Ended::Lost(error.into()),
             () = service.stop.cancelled() => break Ended::Stopped,
         }
     };

@@ -88,7 +88,7 @@ impl Store {
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut failing = false;
         while self.collect(&mut batch).await {
-            let stored = self.ledger.mongo.insert_latencies(&batch).await;
+            let stored = self.ledger.insert_latencies(&batch).await;
             let counter = if stored.is_ok() { &self.stored } else { &self.dropped };
             counter.inc_by(batch.len() as u64);
             log_change(&mut failing, stored);

@@ -1,90 +1,33 @@
-//! The ledger's connection URL, which may name several hosts.
+//! Where the ledger is.
 
-use crate::service::{SecretUrl, UrlError};
-use mongodb::options::ConnectionString;
+use super::mongo::MongoUrl;
+use crate::{embedded::DataFolder, service::UrlError};
 use std::{fmt, str::FromStr};
 
-/// Where the ledger is: `mongodb://host:port,host:port/database?options`; `Debug` and `Display` leave user, password
-/// and options out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct LedgerUrl {
-    text: String,
-    shown: String,
-}
-
-impl LedgerUrl {
-    /// The whole URL, password included: for the client library only.
-    pub(super) fn expose(&self) -> &str {
-        &self.text
-    }
+/// Where the ledger is: MongoDB by its URL, or this process's data folder.
+///
+/// Configuration can only name MongoDB; a data folder is a handle that code passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerUrl {
+    /// `mongodb://host:port,host:port/database?options`.
+    MongoDb(MongoUrl),
+    /// SQLite in the data folder of this process.
+    Sqlite(DataFolder),
 }
 
 impl FromStr for LedgerUrl {
     type Err = UrlError;
 
-    /// The hosts of a replica set are no URL to a URL parser, so that sees only the first of them. `mongodb+srv`
-    /// is not taken: the client library is built without a resolver for it.
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let authority_at = text.find("://").map_or(text.len(), |at| at + 3);
-        let authority_end = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
-        let hosts_at = text[..authority_end].rfind('@').map_or(authority_at, |at| at + 1).max(authority_at);
-        let (hosts, rest) = (&text[hosts_at..authority_end], &text[authority_end..]);
-        let (first, others) = hosts.split_once(',').unwrap_or((hosts, ""));
-        let url = SecretUrl::parse(&format!("{}{first}{rest}", &text[..hosts_at]), &["mongodb"])?;
-        if !others.is_empty() && others.split(',').any(str::is_empty) {
-            return Err(UrlError::NoHost);
-        }
-        ConnectionString::parse(text).map_err(|error| UrlError::Unusable(error.to_string()))?;
-        let path = url.expose().path();
-        Ok(Self { text: text.to_owned(), shown: format!("{}://{hosts}{path}", url.expose().scheme()) })
+        text.parse().map(Self::MongoDb)
     }
 }
 
 impl fmt::Display for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.shown)
-    }
-}
-
-impl fmt::Debug for LedgerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn several_hosts_are_kept_and_a_password_is_not_shown() {
-        let text = "mongodb://esl:hunter2@one:27017,two:27018/prices?replicaSet=rs0";
-        let url: LedgerUrl = text.parse().unwrap();
-        assert_eq!(
-            format!("{url} {url:?}"),
-            "mongodb://one:27017,two:27018/prices mongodb://one:27017,two:27018/prices"
-        );
-        assert_eq!(url.expose(), text);
-        for url in ["mongodb://one", "mongodb://one:1/esl", "mongodb://one,two?w=1", "mongodb://[::1]:27017/esl"] {
-            assert!(url.parse::<LedgerUrl>().is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_url_of_a_ledger_is_refused() {
-        for url in [
-            "",
-            "esl",
-            "mongodb://",
-            "mongodb://a,,b/esl",
-            "mongodb://,b",
-            "redis://one",
-            "mongodb+srv://one",
-            "a@b",
-            "mongodb:/@x",
-            "mongodb://one/esl?retryWrites=perhaps",
-        ] {
-            assert!(url.parse::<LedgerUrl>().is_err(), "{url}");
+        match self {
+            Self::MongoDb(url) => fmt::Display::fmt(url, f),
+            Self::Sqlite(folder) => write!(f, "embedded in {}", folder.path().display()),
         }
     }
 }

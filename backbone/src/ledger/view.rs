@@ -1,6 +1,6 @@
 //! What those who look at the ledger ask of it: batches, the audit of a label, and which labels are out of date.
 
-use super::{Desired, Ledger, LedgerError, Shown};
+use super::{Backend, Desired, Ledger, LedgerError, Shown};
 use protocol::{BatchId, Fields, LabelMac, Outcome, ResultMessage, Sku, Store, Timestamp};
 use std::collections::BTreeMap;
 
@@ -73,22 +73,34 @@ pub struct OutOfDate {
 impl Ledger {
     /// Records what is about to be enqueued, and answers what counts: this, or what was recorded under its key before.
     pub async fn begin_enqueueing(&self, enqueued: &Enqueued) -> Result<Enqueued, LedgerError> {
-        self.mongo.begin_enqueueing(enqueued).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.begin_enqueueing(enqueued).await,
+            Backend::Sqlite(sqlite) => sqlite.begin_enqueueing(enqueued).await,
+        }
     }
 
     /// Records that the broker has confirmed all tasks of a request.
     pub async fn confirm_enqueued(&self, store: &Store, key: &str) -> Result<(), LedgerError> {
-        self.mongo.confirm_enqueued(store, key).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.confirm_enqueued(store, key).await,
+            Backend::Sqlite(sqlite) => sqlite.confirm_enqueued(store, key).await,
+        }
     }
 
     /// What was enqueued over HTTP in a batch.
     pub async fn enqueued_in(&self, batch: &BatchId) -> Result<Vec<Enqueued>, LedgerError> {
-        self.mongo.enqueued_in(batch).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.enqueued_in(batch).await,
+            Backend::Sqlite(sqlite) => sqlite.enqueued_in(batch).await,
+        }
     }
 
     /// How many labels of a batch have ended, and when the latest did.
     pub async fn progress(&self, batch: &BatchId) -> Result<Progress, LedgerError> {
-        self.mongo.progress(batch).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.progress(batch).await,
+            Backend::Sqlite(sqlite) => sqlite.progress(batch).await,
+        }
     }
 
     /// The outcomes of a label before this place, newest first, at most `limit`.
@@ -98,12 +110,10 @@ impl Ledger {
         place: Option<&HistoryPlace>,
         limit: u32,
     ) -> Result<Vec<Recorded>, LedgerError> {
-        self.mongo.history_before(label, place, limit).await
-    }
-
-    /// What a label showed at this time, by the latest acknowledgement until then.
-    pub async fn shown_at(&self, label: LabelMac, at: Timestamp) -> Result<Option<Recorded>, LedgerError> {
-        self.mongo.shown_at(label, at).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.history_before(label, place, limit).await,
+            Backend::Sqlite(sqlite) => sqlite.history_before(label, place, limit).await,
+        }
     }
 
     /// The labels of a store that don't show what they should, in ascending order from behind `after`, at most `limit`.
@@ -113,6 +123,9 @@ impl Ledger {
         after: Option<LabelMac>,
         limit: u32,
     ) -> Result<Vec<OutOfDate>, LedgerError> {
-        self.mongo.out_of_date(store, after, limit).await
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.out_of_date(store, after, limit).await,
+            Backend::Sqlite(sqlite) => sqlite.out_of_date(store, after, limit).await,
+        }
     }
 }

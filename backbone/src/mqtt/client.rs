@@ -1,9 +1,9 @@
 //! A router's connection to one broker, across reconnects.
 
-use super::{BrokerName, MqttUrl, connection};
+use super::{BrokerName, MqttUrl, connection, embedded, url::Place};
 use rumqttc::{AsyncClient, ManualAck, PublishOptions, PublishResult, mqttbytes::v5::PublishProperties};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How a router uses one broker.
@@ -82,14 +82,23 @@ pub struct Incoming {
     pub payload: Vec<u8>,
     /// MQTT 5 correlation data.
     pub correlation: Option<Vec<u8>>,
-    pub(super) ack: Option<(AsyncClient, ManualAck)>,
+    pub(super) ack: Option<Ack>,
+}
+
+/// What is owed for a message that came in.
+#[derive(Debug)]
+pub(super) enum Ack {
+    /// An acknowledgement on the connection that it came by.
+    Remote(AsyncClient, ManualAck),
+    /// Room for another; gone with this.
+    InHand(#[expect(dead_code, reason = "counts by being held")] OwnedSemaphorePermit),
 }
 
 impl Incoming {
-    /// Tells the broker that this message is dealt with. On a connection that is gone, nothing happens: the broker
+    /// Tells the broker that this message is dealt with, which makes room for another. On a connection that is gone, nothing happens: the broker
     /// has given the message up, or delivers it again.
     pub async fn acknowledge(self) {
-        if let Some((client, ack)) = self.ack {
+        if let Some(Ack::Remote(client, ack)) = self.ack {
             // Each connection has its own client, so this can't reach a later connection and break it.
             let _ = client.manual_ack(ack).await;
         }
@@ -100,11 +109,18 @@ impl Incoming {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Link {
     /// Connected: messages can be published.
-    pub client: Option<AsyncClient>,
+    pub client: Option<Publisher>,
     /// The subscription holds.
     pub subscribed: bool,
     /// It will never work.
     pub failed: Option<ClientError>,
+}
+
+/// What publishes while there is a connection.
+#[derive(Debug, Clone)]
+pub(super) enum Publisher {
+    Remote(AsyncClient),
+    Embedded(embedded::Local),
 }
 
 /// A router's connection to one broker, across reconnects. Clones share it.
@@ -128,7 +144,10 @@ impl Client {
             link,
             closing: closing.clone(),
         };
-        tracker.spawn(connection::run(options, inbox, sender, closing));
+        match options.url.place().clone() {
+            Place::Server(_) => tracker.spawn(connection::run(options, inbox, sender, closing)),
+            Place::Embedded(broker) => tracker.spawn(embedded::run(broker, options, inbox, sender, closing)),
+        };
         client
     }
 
@@ -182,7 +201,12 @@ impl Client {
     /// # Errors
     /// When the broker did not take it, or may not have taken it.
     pub async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let client = self.link.borrow().client.clone().ok_or(PublishError::NotConnected)?;
+        let publisher = self.link.borrow().client.clone();
+        let client = match publisher {
+            Some(Publisher::Remote(client)) => client,
+            Some(Publisher::Embedded(local)) => return local.publish(publication).await,
+            None => return Err(PublishError::NotConnected),
+        };
         let seconds = publication.expiry.as_millis().div_ceil(1000);
         let properties = PublishProperties {
             message_expiry_interval: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
@@ -209,10 +233,14 @@ impl Client {
     /// Takes part in the subscription no more; what was received can still be acknowledged.
     pub async fn unsubscribe(&self) {
         let client = self.link.borrow().client.clone();
-        if let (Some(client), Some(subscription)) = (client, self.subscription)
-            && let Ok(notice) = client.unsubscribe_tracked(subscription.filter).await
-        {
-            let _ = notice.wait_async().await;
+        match (client, self.subscription) {
+            (Some(Publisher::Remote(client)), Some(subscription)) => {
+                if let Ok(notice) = client.unsubscribe_tracked(subscription.filter).await {
+                    let _ = notice.wait_async().await;
+                }
+            }
+            (Some(Publisher::Embedded(local)), _) => local.leave(),
+            _ => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     ClientError, ClientOptions, Incoming,
-    client::{Link, Subscription},
+    client::{Ack, Link, Publisher, Subscription},
 };
 use crate::service::Backoff;
 use rumqttc::{
@@ -133,7 +133,7 @@ impl Connection<'_> {
             // Impossible on a new connection, whose request queue is empty.
             tracing::error!(mqtt.filter = filter, "subscribing: {error}");
         }
-        self.link.send_modify(|link| link.client = Some(self.client.clone()));
+        self.link.send_modify(|link| link.client = Some(Publisher::Remote(self.client.clone())));
     }
 
     fn subscribed(&self, codes: &[SubscribeReasonCode]) {
@@ -152,7 +152,11 @@ impl Connection<'_> {
 
     async fn receive(&self, publish: Publish) {
         let manual = self.options.subscription.is_some_and(|subscription| subscription.manual_acks);
-        let ack = if manual { self.client.prepare_ack(&publish).map(|ack| (self.client.clone(), ack)) } else { None };
+        let ack = if manual {
+            self.client.prepare_ack(&publish).map(|ack| Ack::Remote(self.client.clone(), ack))
+        } else {
+            None
+        };
         let incoming = Incoming {
             broker: self.options.url.broker_name(),
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),

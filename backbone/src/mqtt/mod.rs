@@ -3,11 +3,15 @@
 //! A router has one [`Client`] for each broker that `MQTT_URL` names: brokers need not know each other, and each
 //! gateway is on any one of them. A client reconnects by itself, always with a clean session, and subscribes again
 //! each time; what a lost connection had in hand is made up for by the RPC's retry.
+//!
+//! Where all roles are one process, its gateways may be on an [`EmbeddedBroker`] of its own instead.
 
 mod client;
 mod connection;
+mod embedded;
 pub mod gateway;
 mod url;
 
 pub use client::{Client, ClientError, ClientOptions, Incoming, Publication, PublishError, Subscription};
+pub use embedded::{CredentialsError, EmbeddedBroker, EmbeddedError, EmbeddedOptions, TlsOptions};
 pub use url::{BrokerName, MqttArgs, MqttUrl, MqttUrls};

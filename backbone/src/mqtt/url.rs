@@ -1,14 +1,21 @@
 //! Where the MQTT brokers are.
 
-use crate::service::{UrlError, url_type};
+use super::EmbeddedBroker;
+use crate::service::{SecretUrl, UrlError};
 use rumqttc::{Broker, MqttOptions, NetworkOptions, Transport};
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-url_type! {
-    /// Where one MQTT broker is: `mqtt://user:password@host:port`, or `mqtts://`.
-    MqttUrl, "mqtt", "mqtts"
+/// Where one MQTT broker is: `mqtt://user:password@host:port`, or `mqtts://`. Made [from a broker](EmbeddedBroker)
+/// inside this process it stands for that instead, which no text can name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MqttUrl(Place);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    Server(SecretUrl),
+    Embedded(EmbeddedBroker),
 }
 
 /// Where all MQTT brokers are: URLs with commas between them.
@@ -70,26 +77,72 @@ impl fmt::Display for BrokerName {
     }
 }
 
+impl From<EmbeddedBroker> for MqttUrl {
+    fn from(broker: EmbeddedBroker) -> Self {
+        Self(Place::Embedded(broker))
+    }
+}
+
+impl From<MqttUrl> for MqttUrls {
+    fn from(url: MqttUrl) -> Self {
+        Self(vec![url])
+    }
+}
+
+impl FromStr for MqttUrl {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        SecretUrl::parse(text, &["mqtt", "mqtts"]).map(Place::Server).map(Self)
+    }
+}
+
+impl fmt::Display for MqttUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Server(url) => fmt::Display::fmt(url, f),
+            Place::Embedded(_) => fmt::Display::fmt(&EmbeddedBroker::name(), f),
+        }
+    }
+}
+
 impl MqttUrl {
     /// The broker's name in the route table.
     pub fn broker_name(&self) -> BrokerName {
-        let (host, port) = self.host_and_port();
-        BrokerName(format!("{host}:{port}").into())
+        match &self.0 {
+            Place::Server(_) => {
+                let (host, port) = self.host_and_port();
+                BrokerName(format!("{host}:{port}").into())
+            }
+            Place::Embedded(_) => EmbeddedBroker::name(),
+        }
     }
 
+    pub(super) fn place(&self) -> &Place {
+        &self.0
+    }
+
+    /// Where a connection is made to: of a broker inside this process the port without TLS, for emulated gateways.
     pub(super) fn host_and_port(&self) -> (String, u16) {
-        let url = self.secret().expose();
-        let default_port = if self.is_tls() { 8883 } else { 1883 };
-        (url.host_str().unwrap_or_default().to_owned(), url.port().unwrap_or(default_port))
+        match &self.0 {
+            Place::Server(url) => {
+                let default_port = if self.is_tls() { 8883 } else { 1883 };
+                let url = url.expose();
+                (url.host_str().unwrap_or_default().to_owned(), url.port().unwrap_or(default_port))
+            }
+            Place::Embedded(broker) => {
+                broker.address().map_or_else(Default::default, |address| (address.ip().to_string(), address.port()))
+            }
+        }
     }
 
     pub(super) fn is_tls(&self) -> bool {
-        self.secret().expose().scheme() == "mqtts"
+        matches!(&self.0, Place::Server(url) if url.expose().scheme() == "mqtts")
     }
 
     /// User name and password, where the URL has them.
     pub(super) fn credentials(&self) -> Option<(String, String)> {
-        let url = self.secret().expose();
+        let Place::Server(url) = &self.0 else { return None };
+        let url = url.expose();
         let decode = |text: &str| percent_decode(text);
         (!url.username().is_empty()).then(|| (decode(url.username()), decode(url.password().unwrap_or_default())))
     }

@@ -1,28 +1,35 @@
-//! One connection to RabbitMQ.
+//! One session with whatever carries the messages.
 
-use super::{Consumer, Prefetch, Publisher, QueueError, error::Doing, topology};
-use crate::service::{SecretUrl, url_type};
-use futures::StreamExt;
-use lapin::{Connection, ConnectionProperties, Event, uri::AMQPUri};
-use std::time::Duration;
-use url::Host;
+use super::{BulkPublisher, Consumer, Prefetch, Publisher, QueueError, consumer, embedded, publisher, rabbitmq};
+use crate::service::UrlError;
+use std::{fmt, str::FromStr};
 
-/// Seconds between heartbeats: a broker that went away in silence is noticed within twice that.
-const HEARTBEAT_SECONDS: u16 = 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-url_type! {
-    /// Where RabbitMQ is: `amqp://user:password@host:port/vhost`, or `amqps://`.
-    AmqpUrl, "amqp", "amqps"; read
+/// What carries the messages: RabbitMQ by its URL, or queues inside this process.
+///
+/// Configuration can only name RabbitMQ; the embedded queues are a handle that code passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AmqpUrl {
+    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    RabbitMq(rabbitmq::RabbitMqUrl),
+    /// Queues in this process, those of tasks and results in its data folder.
+    Embedded(embedded::EmbeddedQueues),
 }
 
-fn read(url: &SecretUrl) -> Result<AMQPUri, String> {
-    let mut uri: AMQPUri = url.expose().as_str().parse()?;
-    // The client library takes an IPv6 address for no host, and connects to localhost.
-    if let Some(Host::Ipv6(address)) = url.expose().host() {
-        uri.authority.host = address.to_string();
+impl FromStr for AmqpUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        text.parse().map(Self::RabbitMq)
     }
-    Ok(uri)
+}
+
+impl fmt::Display for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RabbitMq(url) => fmt::Display::fmt(url, f),
+            Self::Embedded(queues) => fmt::Display::fmt(queues, f),
+        }
+    }
 }
 
 /// Where RabbitMQ is, as every process is told.
@@ -33,10 +40,15 @@ pub struct AmqpArgs {
     pub amqp_url: AmqpUrl,
 }
 
-/// One connection to RabbitMQ (lapin sets TCP_NODELAY on it).
+/// One connection to RabbitMQ, or one session with the embedded queues. What it has not settled is delivered again
+/// when it ends.
 #[derive(Debug)]
-pub struct Broker {
-    connection: Connection,
+pub struct Broker(Link);
+
+#[derive(Debug)]
+enum Link {
+    RabbitMq(Box<rabbitmq::Connection>),
+    Embedded(embedded::Session),
 }
 
 impl Broker {
@@ -45,15 +57,10 @@ impl Broker {
     /// # Errors
     /// When the broker can't be reached within 10 s or refuses.
     pub async fn connect(url: &AmqpUrl, name: &str) -> Result<Self, QueueError> {
-        let mut uri = read(url.secret()).map_err(QueueError::Lost)?;
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connect = Connection::connect_uri(uri, properties);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_| QueueError::Lost(format!("{url} did not answer within {CONNECT_TIMEOUT:?}")))?
-            .doing("connecting to RabbitMQ")?;
-        Ok(Self { connection })
+        Ok(Self(match url {
+            AmqpUrl::RabbitMq(url) => Link::RabbitMq(Box::new(rabbitmq::Connection::open(url, name).await?)),
+            AmqpUrl::Embedded(queues) => Link::Embedded(embedded::Session::begin(queues)),
+        }))
     }
 
     /// Declares the queues and the exchange of the backbone, as they must be.
@@ -61,9 +68,10 @@ impl Broker {
     /// # Errors
     /// When one exists with other properties, or the connection is lost.
     pub async fn declare(&self) -> Result<(), QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::declare(&channel).await?;
-        channel.close(200, "done".into()).await.doing("closing a channel")
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.declare().await,
+            Link::Embedded(session) => session.declare().await,
+        }
     }
 
     /// Consumes a queue.
@@ -71,8 +79,12 @@ impl Broker {
     /// # Errors
     /// When the queue does not exist or the connection is lost.
     pub async fn consume(&self, queue: &str, prefetch: Prefetch) -> Result<Consumer, QueueError> {
-        let channel = self.plain_channel().await?;
-        Consumer::start(channel, queue, prefetch).await
+        Ok(Consumer(match &self.0 {
+            Link::RabbitMq(connection) => {
+                consumer::Link::RabbitMq(Box::new(connection.consume(queue, prefetch).await?))
+            }
+            Link::Embedded(session) => consumer::Link::Embedded(session.consume(queue, prefetch)?),
+        }))
     }
 
     /// Declares a durable queue for results and consumes it: what a store backend does. `pattern` is a routing key in
@@ -81,9 +93,14 @@ impl Broker {
     /// # Errors
     /// When the queue exists with other properties, or the connection is lost.
     pub async fn consume_results(&self, queue: &str, pattern: &str, prefetch: u16) -> Result<Consumer, QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::declare_results_queue(&channel, queue, pattern).await?;
-        Consumer::start(channel, queue, Prefetch::Together(prefetch)).await
+        Ok(Consumer(match &self.0 {
+            Link::RabbitMq(connection) => {
+                consumer::Link::RabbitMq(Box::new(connection.consume_results(queue, pattern, prefetch).await?))
+            }
+            Link::Embedded(session) => {
+                consumer::Link::Embedded(session.consume_results(queue, pattern, prefetch).await?)
+            }
+        }))
     }
 
     /// Declares this session's own reply queue, exclusive and gone with the session, and consumes it.
@@ -91,22 +108,32 @@ impl Broker {
     /// # Errors
     /// When the connection is lost.
     pub(super) async fn consume_replies(&self, queue: &str) -> Result<Consumer, QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::declare_reply_queue(&channel, queue).await?;
-        Consumer::start(channel, queue, Prefetch::Unacknowledged).await
+        Ok(Consumer(match &self.0 {
+            Link::RabbitMq(connection) => consumer::Link::RabbitMq(Box::new(connection.consume_replies(queue).await?)),
+            Link::Embedded(session) => consumer::Link::Embedded(session.consume_replies(queue)?),
+        }))
     }
 
-    /// A channel that is not in confirm mode: for requests, whose reply is their confirmation.
-    pub(super) async fn plain_channel(&self) -> Result<lapin::Channel, QueueError> {
-        self.connection.create_channel().await.doing("opening a channel")
-    }
-
-    /// A channel to publish on.
+    /// What to publish with.
     ///
     /// # Errors
     /// When the connection is lost.
     pub async fn publisher(&self) -> Result<Publisher, QueueError> {
-        Publisher::open(&self.connection).await
+        Ok(Publisher(match &self.0 {
+            Link::RabbitMq(connection) => publisher::Link::RabbitMq(connection.publisher().await?),
+            Link::Embedded(session) => publisher::Link::Embedded(session.publisher()),
+        }))
+    }
+
+    /// What to publish with what need not survive the broker, such as requests, whose reply is their confirmation.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub async fn bulk_publisher(&self) -> Result<BulkPublisher, QueueError> {
+        Ok(BulkPublisher(match &self.0 {
+            Link::RabbitMq(connection) => publisher::BulkLink::RabbitMq(connection.bulk_publisher().await?),
+            Link::Embedded(session) => publisher::BulkLink::Embedded(session.bulk_publisher()),
+        }))
     }
 
     /// How many messages wait in a queue, not counting those that were delivered and not yet acknowledged.
@@ -114,46 +141,25 @@ impl Broker {
     /// # Errors
     /// When the queue does not exist or the connection is lost.
     pub async fn backlog(&self, queue: &str) -> Result<u32, QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::backlog(&channel, queue).await
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.backlog(queue).await,
+            Link::Embedded(session) => session.backlog(queue),
+        }
     }
 
     /// Resolves when the connection is lost, with the reason.
     pub async fn lost(&self) -> QueueError {
-        let mut events = std::pin::pin!(self.connection.events_listener());
-        loop {
-            if !self.connection.status().connected() {
-                return QueueError::Lost("closed".to_owned());
-            }
-            match events.next().await {
-                Some(Event::Error(error)) => return QueueError::Lost(error.to_string()),
-                Some(_) => {}
-                None => return QueueError::Lost("closed".to_owned()),
-            }
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.lost().await,
+            Link::Embedded(session) => session.lost().await,
         }
     }
 
     /// Closes the connection in order.
     pub async fn close(&self) {
-        // The session ends either way: a failed close only means that the broker was faster.
-        let _ = self.connection.close(200, "stopped".into()).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_of_host_is_where_it_connects_to() {
-        let host = |url: &str| read(url.parse::<AmqpUrl>().unwrap().secret()).unwrap().authority.host;
-        assert_eq!(host("amqp://rabbit"), "rabbit");
-        assert_eq!(host("amqp://10.0.0.7:5672/%2f"), "10.0.0.7");
-        assert_eq!(host("amqps://u:p@[2001:db8::7]:5671"), "2001:db8::7");
-    }
-
-    #[test]
-    fn an_option_that_the_client_library_does_not_know_is_no_url() {
-        assert!("amqp://h/v?heartbeat=often".parse::<AmqpUrl>().is_err());
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.close().await,
+            Link::Embedded(session) => session.end(),
+        }
     }
 }

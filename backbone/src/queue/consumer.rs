@@ -1,130 +1,26 @@
 //! Taking messages from a queue.
 
-use super::{QueueError, Ticket, acks::Acks, error::Doing};
-use futures::{FutureExt, StreamExt};
-use lapin::{
-    Channel,
-    message::Delivery as LapinDelivery,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{AMQPValue, FieldTable},
-};
-use protocol::names::amqp;
-use std::{sync::Arc, time::Duration};
-
-/// How many deliveries may be unsettled, and when they are acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Prefetch {
-    /// So many; each is acknowledged as soon as it is settled.
-    Each(u16),
-    /// So many; several that were settled together are acknowledged with one frame.
-    Together(u16),
-    /// No limit and no acknowledgement: the broker forgets a message when it has sent it.
-    Unacknowledged,
-}
-
-/// A message from a queue.
-#[derive(Debug)]
-pub struct Delivery {
-    /// What to settle it by.
-    pub ticket: Ticket,
-    /// The body.
-    pub body: Vec<u8>,
-    /// The property `correlation_id`.
-    pub correlation_id: Option<String>,
-    /// The property `reply_to`.
-    pub reply_to: Option<String>,
-    /// The property `expiration`.
-    pub expiration: Option<Duration>,
-    /// The property `timestamp`, in seconds since the Unix epoch.
-    pub timestamp_seconds: Option<u64>,
-    /// The header of RabbitMQ's timestamp interceptor, in milliseconds since the Unix epoch.
-    pub timestamp_ms: Option<u64>,
-    /// It may have been delivered before.
-    pub redelivered: bool,
-    /// Why it is a dead letter: the header `x-reason`, or RabbitMQ's own reason.
-    pub reason: Option<String>,
-}
-
-impl From<LapinDelivery> for Delivery {
-    fn from(delivery: LapinDelivery) -> Self {
-        let properties = &delivery.properties;
-        let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
-        let expiration = properties.expiration().as_ref().and_then(|text| text.as_str().parse().ok());
-        let headers = properties.headers().as_ref();
-        Self {
-            ticket: Ticket(delivery.delivery_tag),
-            correlation_id: text(properties.correlation_id()),
-            reply_to: text(properties.reply_to()),
-            expiration: expiration.map(Duration::from_millis),
-            timestamp_seconds: *properties.timestamp(),
-            timestamp_ms: headers.and_then(|headers| number(headers, amqp::TIMESTAMP_IN_MS)),
-            redelivered: delivery.redelivered,
-            reason: headers.and_then(reason),
-            body: delivery.data,
-        }
-    }
-}
-
-fn number(headers: &FieldTable, name: &str) -> Option<u64> {
-    match headers.inner().get(name)? {
-        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::Timestamp(number) => Some(*number),
-        _ => None,
-    }
-}
-
-fn text(value: &AMQPValue) -> Option<String> {
-    match value {
-        AMQPValue::LongString(text) => Some(text.to_string()),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        _ => None,
-    }
-}
-
-/// Our own reason, else the one in RabbitMQ's record of dead-lettering.
-fn reason(headers: &FieldTable) -> Option<String> {
-    if let Some(reason) = headers.inner().get(amqp::REASON) {
-        return text(reason);
-    }
-    let AMQPValue::FieldArray(deaths) = headers.inner().get("x-death")? else { return None };
-    let AMQPValue::FieldTable(death) = deaths.as_slice().first()? else { return None };
-    text(death.inner().get("reason")?)
-}
+use super::{Delivery, QueueError, Ticket, embedded, rabbitmq};
 
 /// Takes messages from one queue.
 #[derive(Debug)]
-pub struct Consumer {
-    consumer: lapin::Consumer,
-    channel: Channel,
-    acks: Arc<Acks>,
+pub struct Consumer(pub(super) Link);
+
+#[derive(Debug)]
+pub(super) enum Link {
+    RabbitMq(Box<rabbitmq::Consumer>),
+    Embedded(embedded::Consumer),
 }
 
 impl Consumer {
-    pub(super) async fn start(channel: Channel, queue: &str, prefetch: Prefetch) -> Result<Self, QueueError> {
-        let (limit, patience) = match prefetch {
-            Prefetch::Each(limit) => (limit, 0),
-            Prefetch::Together(limit) => (limit, usize::from(limit) / 4),
-            Prefetch::Unacknowledged => (0, 0),
-        };
-        channel.basic_qos(limit, BasicQosOptions::default()).await.doing("setting the prefetch")?;
-        let options =
-            BasicConsumeOptions { no_ack: prefetch == Prefetch::Unacknowledged, ..BasicConsumeOptions::default() };
-        let consumer = channel
-            .basic_consume(queue.into(), "".into(), options, FieldTable::default())
-            .await
-            .doing("consuming a queue")?;
-        Ok(Self { consumer, acks: Arc::new(Acks::new(channel.clone(), patience)), channel })
-    }
-
     /// The next message. Cancel-safe.
     ///
     /// # Errors
     /// When the connection or the channel is lost, or the queue was deleted.
     pub async fn next(&mut self) -> Result<Delivery, QueueError> {
-        match self.consumer.next().await {
-            Some(delivery) => Ok(delivery.doing("taking a message from a queue")?.into()),
-            None => Err(QueueError::Lost("the broker ended the consumer".to_owned())),
+        match &mut self.0 {
+            Link::RabbitMq(consumer) => consumer.next().await,
+            Link::Embedded(consumer) => consumer.next().await,
         }
     }
 
@@ -133,20 +29,18 @@ impl Consumer {
     /// # Errors
     /// As [`next`](Self::next).
     pub async fn next_chunk(&mut self, most: usize) -> Result<Vec<Delivery>, QueueError> {
-        let mut chunk = vec![self.next().await?];
-        while chunk.len() < most {
-            match self.consumer.next().now_or_never() {
-                Some(Some(Ok(delivery))) => chunk.push(delivery.into()),
-                // An error here is met again by the next call.
-                _ => break,
-            }
+        match &mut self.0 {
+            Link::RabbitMq(consumer) => consumer.next_chunk(most).await,
+            Link::Embedded(consumer) => consumer.next_chunk(most).await,
         }
-        Ok(chunk)
     }
 
     /// What to settle deliveries with, from wherever they are handled.
     pub fn settler(&self) -> Settler {
-        Settler(Arc::clone(&self.acks))
+        Settler(match &self.0 {
+            Link::RabbitMq(consumer) => SettlerLink::RabbitMq(consumer.settler()),
+            Link::Embedded(consumer) => SettlerLink::Embedded(consumer.settler()),
+        })
     }
 
     /// Takes no more messages; those that were taken can still be settled.
@@ -154,14 +48,26 @@ impl Consumer {
     /// # Errors
     /// When the connection is lost.
     pub async fn cancel(&self) -> Result<(), QueueError> {
-        let tag = self.consumer.tag();
-        self.channel.basic_cancel(tag, BasicCancelOptions::default()).await.doing("ending a consumer")
+        match &self.0 {
+            Link::RabbitMq(consumer) => consumer.cancel().await,
+            Link::Embedded(consumer) => {
+                consumer.cancel();
+                Ok(())
+            }
+        }
     }
 }
 
-/// Settles deliveries of one consumer.
+/// Settles deliveries of one consumer. What was taken and not settled is delivered again when the consumer and all of
+/// its settlers are gone, or the session is.
 #[derive(Debug, Clone)]
-pub struct Settler(Arc<Acks>);
+pub struct Settler(SettlerLink);
+
+#[derive(Debug, Clone)]
+enum SettlerLink {
+    RabbitMq(rabbitmq::Settler),
+    Embedded(embedded::Settler),
+}
 
 impl Settler {
     /// These are done with: the broker may forget them.
@@ -169,7 +75,10 @@ impl Settler {
     /// # Errors
     /// When the connection is lost; the broker then delivers them again.
     pub async fn settle(&self, tickets: &[Ticket]) -> Result<(), QueueError> {
-        self.0.settle(tickets).await
+        match &self.0 {
+            SettlerLink::RabbitMq(settler) => settler.settle(tickets).await,
+            SettlerLink::Embedded(settler) => settler.settle(tickets),
+        }
     }
 
     /// Acknowledges at once whatever waits to be acknowledged together with others.
@@ -177,6 +86,10 @@ impl Settler {
     /// # Errors
     /// When the connection is lost.
     pub async fn flush(&self) -> Result<(), QueueError> {
-        self.0.flush().await
+        match &self.0 {
+            SettlerLink::RabbitMq(settler) => settler.flush().await,
+            // Settled is settled: nothing waits.
+            SettlerLink::Embedded(_) => Ok(()),
+        }
     }
 }

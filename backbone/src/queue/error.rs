@@ -1,6 +1,8 @@
-//! What can go wrong with the connection to RabbitMQ.
+//! What can go wrong with the connection to RabbitMQ, or with the embedded queues.
 
-/// An operation on RabbitMQ failed. The session ends with it: connections are rebuilt, not mended.
+use crate::embedded::StoreError;
+
+/// An operation failed. The session ends with it: connections are rebuilt, not mended.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// The client library's error, with what was being done.
@@ -10,6 +12,14 @@ pub enum QueueError {
         doing: &'static str,
         /// Why it failed.
         source: lapin::Error,
+    },
+    /// The data folder of the embedded queues failed, with what was being done.
+    #[error("{doing}")]
+    Store {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: StoreError,
     },
     /// The broker did not take a message.
     #[error("the broker refused a message for {0}")]
@@ -27,5 +37,11 @@ pub(super) trait Doing<T> {
 impl<T> Doing<T> for Result<T, lapin::Error> {
     fn doing(self, doing: &'static str) -> Result<T, QueueError> {
         self.map_err(|source| QueueError::Client { doing, source })
+    }
+}
+
+impl<T> Doing<T> for Result<T, StoreError> {
+    fn doing(self, doing: &'static str) -> Result<T, QueueError> {
+        self.map_err(|source| QueueError::Store { doing, source })
     }
 }

@@ -1,11 +1,6 @@
 //! Publishing messages, with the broker's confirmation.
 
-use super::{QueueError, error::Doing};
-use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, PublisherConfirm,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::{AMQPValue, FieldTable},
-};
+use super::{QueueError, embedded, rabbitmq};
 use std::time::Duration;
 
 /// A message to publish.
@@ -40,62 +35,70 @@ pub enum Routed {
     Nowhere,
 }
 
-/// Publishes on one channel, in confirm mode. Clones share the channel.
+/// Publishes, each message confirmed. Clones share what they publish on.
 #[derive(Debug, Clone)]
-pub struct Publisher {
-    channel: Channel,
+pub struct Publisher(pub(super) Link);
+
+#[derive(Debug, Clone)]
+pub(super) enum Link {
+    RabbitMq(rabbitmq::Publisher),
+    Embedded(embedded::Publisher),
 }
 
 impl Publisher {
-    pub(super) async fn open(connection: &Connection) -> Result<Self, QueueError> {
-        let channel = connection.create_channel().await.doing("opening a channel")?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
-        Ok(Self { channel })
-    }
-
     /// Publishes, and waits until the broker has it: for a persistent message on a durable queue, on disk.
     ///
     /// # Errors
     /// When the broker refuses it or the connection is lost; whether it has the message is then unknown.
     pub async fn publish(&self, message: Message<'_>) -> Result<Routed, QueueError> {
-        match self.send(&message).await?.await.doing("waiting for the broker's confirm")? {
-            Confirmation::Ack(None) => Ok(Routed::Yes),
-            Confirmation::Ack(Some(_)) => Ok(Routed::Nowhere),
-            Confirmation::Nack(_) | Confirmation::NotRequested => {
-                Err(QueueError::Refused(message.routing_key.to_owned()))
-            }
+        match &self.0 {
+            Link::RabbitMq(publisher) => publisher.publish(message).await,
+            Link::Embedded(publisher) => publisher.publish(&message).await,
         }
-    }
-
-    async fn send(&self, message: &Message<'_>) -> Result<PublisherConfirm, QueueError> {
-        let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
-        let exchange = message.exchange.into();
-        let key = message.routing_key.into();
-        let properties = properties(message);
-        self.channel.basic_publish(exchange, key, options, message.body, properties).await.doing("publishing a message")
     }
 }
 
-pub(super) fn properties(message: &Message<'_>) -> BasicProperties {
-    let mut properties = BasicProperties::default();
-    if message.persistent {
-        properties = properties.with_delivery_mode(2);
-    }
-    if let Some(id) = message.correlation_id {
-        properties = properties.with_correlation_id(id.into());
-    }
-    if let Some(queue) = message.reply_to {
-        properties = properties.with_reply_to(queue.into());
-    }
-    if let Some(expiration) = message.expiration {
-        properties = properties.with_expiration(expiration.as_millis().to_string().into());
-    }
-    if !message.headers.is_empty() {
-        let mut headers = FieldTable::default();
-        for (name, value) in message.headers {
-            headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
+/// Publishes messages that need not survive the broker, without a confirmation for each, which would cost as much as
+/// the message. Clones share what they publish on.
+#[derive(Debug, Clone)]
+pub struct BulkPublisher(pub(super) BulkLink);
+
+#[derive(Debug, Clone)]
+pub(super) enum BulkLink {
+    RabbitMq(rabbitmq::BulkPublisher),
+    Embedded(embedded::BulkPublisher),
+}
+
+impl BulkPublisher {
+    /// Sends a message on its way; [`flush`](Self::flush) tells when the broker has it.
+    ///
+    /// # Errors
+    /// When the connection is lost already.
+    pub async fn send(&self, message: &Message<'_>) -> Result<(), QueueError> {
+        match &self.0 {
+            BulkLink::RabbitMq(publisher) => publisher.send(message),
+            BulkLink::Embedded(publisher) => publisher.send(message).await,
         }
-        properties = properties.with_headers(headers);
     }
-    properties
+
+    /// Waits until the broker has everything that was sent. The number of mandatory messages that no queue took since
+    /// the last time.
+    ///
+    /// # Errors
+    /// When the connection is lost; whether the broker has what was sent is then unknown.
+    pub async fn flush(&self) -> Result<usize, QueueError> {
+        match &self.0 {
+            BulkLink::RabbitMq(publisher) => publisher.flush().await,
+            BulkLink::Embedded(publisher) => Ok(publisher.flush()),
+        }
+    }
+
+    /// Whether both belong to the same session.
+    pub fn same_session(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (BulkLink::RabbitMq(one), BulkLink::RabbitMq(other)) => one.same_channel(other),
+            (BulkLink::Embedded(one), BulkLink::Embedded(other)) => one.same_session(other),
+            _ => false,
+        }
+    }
 }

@@ -1,7 +1,6 @@
 //! The asker's side of an RPC: request, reply queue, correlation.
 
-use super::{Broker, Delivery, Message, QueueError, error::Doing, publisher::properties};
-use lapin::{Channel, options::BasicPublishOptions};
+use super::{Broker, BulkPublisher, Delivery, Message, QueueError};
 use protocol::{CorrelationId, LabelMac, Reply, names::amqp};
 use std::{
     collections::HashMap,
@@ -44,7 +43,7 @@ pub struct RpcClient(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    channel: Channel,
+    requests: BulkPublisher,
     reply_to: String,
     pending: Mutex<Pending>,
     stray: AtomicU64,
@@ -59,8 +58,8 @@ impl RpcClient {
     pub async fn open(broker: &Broker) -> Result<(Self, impl Future<Output = QueueError> + Send + use<>), QueueError> {
         let reply_to = amqp::reply_queue(Uuid::now_v7());
         let mut replies = broker.consume_replies(&reply_to).await?;
-        let channel = broker.plain_channel().await?;
-        let client = Self(Arc::new(Inner { channel, reply_to, pending: Mutex::default(), stray: AtomicU64::new(0) }));
+        let requests = broker.bulk_publisher().await?;
+        let client = Self(Arc::new(Inner { requests, reply_to, pending: Mutex::default(), stray: AtomicU64::new(0) }));
         let inner = Arc::clone(&client.0);
         let listen = async move {
             loop {
@@ -89,13 +88,9 @@ impl RpcClient {
             expiration: Some(request.timeout),
             ..Message::default()
         };
-        let options = BasicPublishOptions::default();
         let reply = async {
-            self.0
-                .channel
-                .basic_publish("".into(), amqp::RPC.into(), options, message.body, properties(&message))
-                .await
-                .doing("publishing an RPC request")?;
+            // A request that gets lost with its connection ends with the session, which `listen` notices.
+            self.0.requests.send(&message).await?;
             // The sender lives in `pending` until it is used or `_registered` is dropped.
             receiver.await.map_err(|_| RpcError::Session(QueueError::Lost("reply queue closed".to_owned())))
         };

@@ -1,10 +1,8 @@
-//! The connection to Redis, and scripts pipelined over it.
+//! The connection to Redis, and scripts pipelined over it; or the memory that stands in for it.
 
-use super::{RegistryError, error::Doing};
-use crate::service::{SecretUrl, url_type};
+use super::{MemoryRegistry, RedisUrl, RegistryError, error::Doing, url::Place};
 use redis::{
-    Client, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
-    ServerErrorKind,
+    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
@@ -12,15 +10,6 @@ use std::{sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-url_type! {
-    /// Where Redis is: `redis://user:password@host:port/db`, or `rediss://`.
-    RedisUrl, "redis", "rediss"; read
-}
-
-fn read(url: &SecretUrl) -> Result<ConnectionInfo, RedisError> {
-    url.expose().as_str().into_connection_info()
-}
 
 /// Where Redis is, as every process is told.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,16 +19,26 @@ pub struct RedisArgs {
     pub redis_url: RedisUrl,
 }
 
-/// Routes to labels and RPCs in flight. Clones share one multiplexed connection, which reconnects by itself.
+/// Routes to labels and RPCs in flight. Clones share one multiplexed connection, which reconnects by itself, or the
+/// memory.
+#[derive(Debug, Clone)]
+pub struct Registry(pub(super) Backend);
+
+#[derive(Debug, Clone)]
+pub(super) enum Backend {
+    Redis(RedisRegistry),
+    Memory(MemoryRegistry),
+}
+
 #[derive(Clone)]
-pub struct Registry {
+pub(super) struct RedisRegistry {
     connection: ConnectionManager,
     pub(super) scripts: Arc<Scripts>,
 }
 
-impl std::fmt::Debug for Registry {
+impl std::fmt::Debug for RedisRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
+        f.debug_struct("RedisRegistry").finish_non_exhaustive()
     }
 }
 
@@ -55,8 +54,28 @@ impl Registry {
     /// # Errors
     /// When the URL can't be used.
     pub fn connect(url: &RedisUrl) -> Result<Self, RegistryError> {
+        match url.place() {
+            Place::Server(url) => RedisRegistry::connect(url.expose().as_str()).map(Backend::Redis).map(Self),
+            Place::Memory(memory) => Ok(Self(Backend::Memory(memory.clone()))),
+        }
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), RegistryError> {
+        match &self.0 {
+            Backend::Redis(redis) => redis.ping().await,
+            Backend::Memory(_) => Ok(()),
+        }
+    }
+}
+
+impl RedisRegistry {
+    fn connect(url: &str) -> Result<Self, RegistryError> {
         let doing = "reading REDIS_URL";
-        let info = read(url.secret()).doing(doing)?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let info = url.into_connection_info().doing(doing)?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
@@ -73,26 +92,20 @@ impl Registry {
         Ok(Self { connection, scripts: Arc::new(scripts) })
     }
 
-    /// Whether Redis answers.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ping(&self) -> Result<(), RegistryError> {
+    async fn ping(&self) -> Result<(), RegistryError> {
         redis::cmd("PING").query_async(&mut self.connection.clone()).await.doing("asking Redis whether it is there")
     }
 
-    /// Runs one script for each of these calls, in one round trip; loads it first where Redis has lost it.
+    /// Makes these calls of one script in one round trip; loads it first where Redis has lost it.
     pub(super) async fn run_script(
         &self,
         script: &Script,
-        calls: impl ExactSizeIterator<Item = ScriptCall>,
+        calls: impl ExactSizeIterator<Item = Cmd>,
         doing: &'static str,
     ) -> Result<Vec<Vec<String>>, RegistryError> {
         let mut pipeline = Pipeline::with_capacity(calls.len());
-        for ScriptCall(arguments) in calls {
-            let mut command = redis::cmd("EVALSHA");
-            command.arg(script.get_hash()).arg(&arguments);
-            pipeline.add_command(command);
+        for call in calls {
+            pipeline.add_command(call);
         }
         match self.query(&pipeline).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
@@ -107,6 +120,3 @@ impl Registry {
         pipeline.query_async(&mut self.connection.clone()).await
     }
 }
-
-/// What one call of a script is given: the number of keys, the keys, then the arguments.
-pub(super) struct ScriptCall(pub(super) Vec<String>);

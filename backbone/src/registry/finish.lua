@@ -4,11 +4,13 @@
 local gateway, id = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local state = redis.call('HMGET', KEYS[1], 'lease', 'fence', 'ended', 'via', 'echo')
-local lease, fence, ended, via, echo = state[1], state[2], state[3] or '', state[4], state[5] or ''
+local state = redis.call('HMGET', KEYS[1], 'lease', 'fence', 'via', 'echo')
+local lease, fence, via, echo = state[1], state[2], state[3], state[4] or ''
+if not lease then return {'unknown'} end
+local number, renewed, holder = lease:match('^(%d+) (%d+)(.*)$')
 local lid, lgateway, lversion, reply_to, deadline
-if lease then
-  lid, lgateway, lversion, reply_to, deadline = lease:match('^([^,]*),([^,]*),([^,]*),([^,]*),(%d+),%d+$')
+if holder ~= '' then
+  lid, lgateway, lversion, reply_to, deadline = holder:match('^ ([^,]*),([^,]*),([^,]*),([^,]*),(%d+),%d+$')
 end
 
 local function late(version)
@@ -17,19 +19,23 @@ local function late(version)
 end
 
 local function end_lease(status)
-  redis.call('HDEL', KEYS[1], 'lease')
-  local fields = {'ended', lid .. ',' .. lgateway .. ',' .. lversion .. ',' .. status .. ',' .. now .. ';' .. ended}
-  if via ~= gateway then fields[3] = 'via' fields[4] = gateway end
+  local fields = {
+    'lease', number .. ' ' .. renewed,
+    'e' .. number % 8, lid .. ',' .. lgateway .. ',' .. lversion .. ',' .. status .. ',' .. string.format('%.0f', now),
+  }
+  if status ~= 'd' then
+    fields[5] = 'failed'
+    fields[6] = string.format('%s,%.0f;', lgateway, now) .. (redis.call('HGET', KEYS[1], 'failed') or '')
+  end
+  if via ~= gateway then
+    fields[#fields + 1] = 'via'
+    fields[#fields + 1] = gateway
+  end
   if id ~= '' and not echo:find(gateway, 1, true) then
     fields[#fields + 1] = 'echo'
     fields[#fields + 1] = echo .. gateway .. ','
   end
   redis.call('HSET', KEYS[1], unpack(fields))
-end
-
-local function mark_late(start, entry)
-  local marked = entry:gsub(',%a,(%d+);$', ',l,%1;')
-  redis.call('HSET', KEYS[1], 'ended', ended:sub(1, start - 1) .. marked .. ended:sub(start + #entry))
 end
 
 if lid and (lid == id or id == '' and lgateway == gateway) then
@@ -43,12 +49,16 @@ if lid and (lid == id or id == '' and lgateway == gateway) then
 end
 
 local seen, elsewhere = false, false
-for start, entry, eid, egateway, eversion, status in ended:gmatch('()(([^,;]+),([^,;]+),([^,;]*),(%a),%d+;)') do
-  if eid == id or id == '' and egateway == gateway then
+local ended = redis.call('HMGET', KEYS[1], 'e0', 'e1', 'e2', 'e3', 'e4', 'e5', 'e6', 'e7')
+local newest = lid and number - 1 or tonumber(number)
+for i = newest, newest - 7, -1 do
+  local entry = ended[i % 8 + 1]
+  local eid, egateway, eversion, status, at = (entry or ''):match('^([^,]*),([^,]*),([^,]*),(%a),(%d+)$')
+  if eid and (eid == id or id == '' and egateway == gateway) then
     if egateway ~= gateway then
       elsewhere = true
     elseif status == 't' or status == 'a' then
-      mark_late(start, entry)
+      redis.call('HSET', KEYS[1], 'e' .. i % 8, table.concat({eid, egateway, eversion, 'l', at}, ','))
       return late(eversion)
     else
       seen = true

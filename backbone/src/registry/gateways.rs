@@ -1,6 +1,6 @@
 //! Where each gateway is, and whether Redis still has what was written.
 
-use super::{Registry, RegistryError, error::Doing};
+use super::{Registry, RegistryError, connection::Backend, error::Doing};
 use crate::mqtt::BrokerName;
 use protocol::{GatewayMac, Timestamp, names};
 use std::collections::HashMap;
@@ -22,12 +22,19 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn write_gateways(&self, gateways: &[(GatewayMac, GatewayState)]) -> Result<(), RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => {
+                memory.write_gateways(gateways);
+                return Ok(());
+            }
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::pipe();
         for (gateway, GatewayState { online, broker, at }) in gateways {
             let value = format!("{broker} {} {}", u8::from(*online), at.unix_millis());
             pipeline.hset(names::redis::GATEWAYS, gateway.to_string(), value).ignore();
         }
-        self.query(&pipeline).await.doing("writing gateways")
+        redis.query(&pipeline).await.doing("writing gateways")
     }
 
     /// Where all gateways are.
@@ -35,9 +42,13 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn gateways(&self) -> Result<HashMap<GatewayMac, GatewayState>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.gateways()),
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::pipe();
         pipeline.hgetall(names::redis::GATEWAYS);
-        let (entries,): (HashMap<String, String>,) = self.query(&pipeline).await.doing("reading the gateways")?;
+        let (entries,): (HashMap<String, String>,) = redis.query(&pipeline).await.doing("reading the gateways")?;
         Ok(entries.iter().filter_map(|(mac, value)| Some((mac.parse().ok()?, read(value)?))).collect())
     }
 
@@ -46,9 +57,13 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn gateway(&self, gateway: GatewayMac) -> Result<Option<GatewayState>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.gateway(gateway)),
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::pipe();
         pipeline.hget(names::redis::GATEWAYS, gateway.to_string());
-        let (value,): (Option<String>,) = self.query(&pipeline).await.doing("reading a gateway")?;
+        let (value,): (Option<String>,) = redis.query(&pipeline).await.doing("reading a gateway")?;
         Ok(value.as_deref().and_then(read))
     }
 
@@ -57,9 +72,13 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn epoch(&self, mark: &str) -> Result<String, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.epoch(mark)),
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::pipe();
         pipeline.set_nx(names::redis::EPOCH, mark).ignore().get(names::redis::EPOCH);
-        let (epoch,) = self.query(&pipeline).await.doing("asking whether Redis has lost its data")?;
+        let (epoch,) = redis.query(&pipeline).await.doing("asking whether Redis has lost its data")?;
         Ok(epoch)
     }
 }

@@ -1,4 +1,4 @@
-//! Routes to labels and RPCs in flight, in Redis.
+//! Routes to labels and RPCs in flight, in Redis or in the memory of a process that has all roles.
 //!
 //! Redis is a cache here: losing all of it costs latency, never an update. Everything about one label lies under two
 //! keys of one hash slot, and each step of an RPC is one script and one round trip:
@@ -6,17 +6,23 @@
 //! - [`Registry::start`] checks the fence, takes the label's lease and picks its gateway;
 //! - [`Registry::finish`] matches a gateway's answer to the RPC that it belongs to, and takes that;
 //! - [`Registry::abort`] gives the lease back when the command certainly reached no gateway.
+//!
+//! [`MemoryRegistry`] follows the same rules, as functions over a label's state.
 
 mod connection;
 mod directory;
 mod error;
 mod gateways;
+mod memory;
 mod routes;
 mod rpc;
+mod url;
 
-pub use connection::{RedisArgs, RedisUrl, Registry};
+pub use connection::{RedisArgs, Registry};
 pub use directory::GatewayDirectory;
 pub use error::RegistryError;
 pub use gateways::GatewayState;
+pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
 pub use rpc::{Finish, Finished, RpcPolicy, Start, Started};
+pub use url::RedisUrl;

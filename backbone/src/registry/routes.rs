@@ -1,6 +1,6 @@
 //! The route table: which gateways hear which labels.
 
-use super::{Registry, RegistryError, error::Doing};
+use super::{Registry, RegistryError, connection::Backend, error::Doing};
 use protocol::{
     GatewayMac, LabelMac, Rssi, Timestamp,
     names::redis::{LabelKey, label_key},
@@ -27,6 +27,13 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn write_routes(&self, entries: &[RouteEntry], forget_after: Duration) -> Result<(), RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => {
+                memory.write_routes(entries, forget_after);
+                return Ok(());
+            }
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::Pipeline::with_capacity(entries.len() * 2);
         let forget_after = i64::try_from(forget_after.as_millis()).unwrap_or(i64::MAX);
         for entry in entries {
@@ -35,7 +42,7 @@ impl Registry {
             pipeline.hset(&key, entry.gateway.to_string(), value).ignore();
             pipeline.pexpire(&key, forget_after).ignore();
         }
-        self.query(&pipeline).await.doing("writing routes")
+        redis.query(&pipeline).await.doing("writing routes")
     }
 
     /// The gateways that hear a label, whether fresh or not.
@@ -43,9 +50,13 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer.
     pub async fn routes(&self, label: LabelMac) -> Result<Vec<RouteEntry>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.routes(label)),
+            Backend::Redis(redis) => redis,
+        };
         let mut pipeline = redis::pipe();
         pipeline.hgetall(label_key(LabelKey::Route, label));
-        let (entries,): (BTreeMap<String, String>,) = self.query(&pipeline).await.doing("reading a label's routes")?;
+        let (entries,): (BTreeMap<String, String>,) = redis.query(&pipeline).await.doing("reading a label's routes")?;
         let read = |(gateway, value): (String, String)| {
             let (dbm, millis) = value.split_once(' ')?;
             Some(RouteEntry {

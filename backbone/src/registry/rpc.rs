@@ -1,10 +1,11 @@
 //! RPCs in flight.
 
-use super::{Registry, RegistryError, connection::ScriptCall};
+use super::{Registry, RegistryError, connection::Backend};
 use protocol::{
     CorrelationId, GatewayMac, LabelMac, Version,
     names::redis::{LabelKey, label_key},
 };
+use redis::Cmd;
 use std::time::Duration;
 
 /// Times and margins of RPCs.
@@ -48,6 +49,8 @@ pub struct Start {
     pub reply_to: String,
     /// How long whoever asks still waits.
     pub time_left: Duration,
+    /// It may have been started before: its request was delivered again, or an earlier call failed.
+    pub again: bool,
 }
 
 /// What became of a [`Start`].
@@ -117,9 +120,14 @@ impl Registry {
         policy: &RpcPolicy,
         offline: &[GatewayMac],
     ) -> Result<Vec<Started>, RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.start(requests, policy, offline)),
+            Backend::Redis(redis) => redis,
+        };
         let offline = offline.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let calls = requests.iter().map(|request| start_call(request, policy, &offline));
-        let answers = self.run_script(&self.scripts.start, calls, "starting RPCs").await?;
+        let script = &redis.scripts.start;
+        let calls = requests.iter().map(|request| start_call(script.get_hash(), request, policy, &offline));
+        let answers = redis.run_script(script, calls, "starting RPCs").await?;
         answers.iter().map(|answer| read_started(answer)).collect()
     }
 
@@ -129,8 +137,13 @@ impl Registry {
     /// When Redis does not answer. An RPC may have been taken then, and a repeat finds a duplicate: the RPC's own
     /// retry makes up for it.
     pub async fn finish(&self, answers: &[Finish]) -> Result<Vec<Finished>, RegistryError> {
-        let calls = answers.iter().map(finish_call);
-        let results = self.run_script(&self.scripts.finish, calls, "finishing RPCs").await?;
+        let redis = match &self.0 {
+            Backend::Memory(memory) => return Ok(memory.finish(answers)),
+            Backend::Redis(redis) => redis,
+        };
+        let script = &redis.scripts.finish;
+        let calls = answers.iter().map(|answer| finish_call(script.get_hash(), answer));
+        let results = redis.run_script(script, calls, "finishing RPCs").await?;
         results.iter().map(|result| read_finished(result)).collect()
     }
 
@@ -139,43 +152,45 @@ impl Registry {
     /// # Errors
     /// When Redis does not answer; the lease then ends by itself.
     pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
-        let call = ScriptCall(vec!["1".to_owned(), label_key(LabelKey::Rpc, label), id.to_string()]);
-        self.run_script(&self.scripts.abort, std::iter::once(call), "giving a lease back").await?;
+        let redis = match &self.0 {
+            Backend::Memory(memory) => {
+                memory.abort(label, id);
+                return Ok(());
+            }
+            Backend::Redis(redis) => redis,
+        };
+        let script = &redis.scripts.abort;
+        let mut call = redis::cmd("EVALSHA");
+        call.arg(script.get_hash()).arg(1).arg(label_key(LabelKey::Rpc, label)).arg(id.as_str());
+        redis.run_script(script, std::iter::once(call), "giving a lease back").await?;
         Ok(())
     }
 }
 
-fn millis(duration: Duration) -> String {
-    duration.as_millis().to_string()
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn start_call(request: &Start, policy: &RpcPolicy, offline: &str) -> ScriptCall {
-    ScriptCall(vec![
-        "2".to_owned(),
-        label_key(LabelKey::Route, request.label),
-        label_key(LabelKey::Rpc, request.label),
-        request.id.to_string(),
-        request.version.map(|version| version.to_string()).unwrap_or_default(),
-        request.reply_to.clone(),
-        millis(request.time_left),
-        millis(policy.quarantine),
-        millis(policy.stale_after),
-        millis(policy.keep),
-        policy.hysteresis_db.to_string(),
-        millis(policy.avoid_for),
-        offline.to_owned(),
-    ])
+fn start_call(script: &str, request: &Start, policy: &RpcPolicy, offline: &str) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script).arg(2).arg(label_key(LabelKey::Route, request.label)).arg(label_key(LabelKey::Rpc, request.label));
+    call.arg(request.id.as_str());
+    match request.version {
+        Some(version) => call.arg(version.get()),
+        None => call.arg(""),
+    };
+    call.arg(&request.reply_to).arg(millis(request.time_left)).arg(u8::from(request.again));
+    call.arg(millis(policy.quarantine)).arg(millis(policy.stale_after)).arg(millis(policy.keep));
+    call.arg(policy.hysteresis_db).arg(millis(policy.avoid_for)).arg(offline);
+    call
 }
 
-fn finish_call(answer: &Finish) -> ScriptCall {
-    ScriptCall(vec![
-        "1".to_owned(),
-        label_key(LabelKey::Rpc, answer.label),
-        answer.gateway.to_string(),
-        answer.id.as_ref().map(ToString::to_string).unwrap_or_default(),
-        if answer.refused_for_now { "n" } else { "d" }.to_owned(),
-        if answer.carried_out { "1" } else { "0" }.to_owned(),
-    ])
+fn finish_call(script: &str, answer: &Finish) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(script).arg(1).arg(label_key(LabelKey::Rpc, answer.label)).arg(answer.gateway.to_string());
+    call.arg(answer.id.as_ref().map_or("", CorrelationId::as_str));
+    call.arg(if answer.refused_for_now { "n" } else { "d" }).arg(if answer.carried_out { "1" } else { "0" });
+    call
 }
 
 fn read_started(answer: &[String]) -> Result<Started, RegistryError> {

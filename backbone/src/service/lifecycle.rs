@@ -154,8 +154,9 @@ impl Signals {
 }
 
 fn log(args: &ServiceArgs) -> Result<()> {
-    // lapin logs every returned message at `warn`; a worker that is gone is counted instead.
-    let directives = format!("lapin=error,{}", args.rust_log);
+    // lapin logs every returned message at `warn`; a worker that is gone is counted instead. mqtt5 logs whatever a
+    // client of it does wrong, each time.
+    let directives = format!("lapin=error,mqtt5=error,{}", args.rust_log);
     let filter = EnvFilter::builder().parse(directives).with_context(|| format!("RUST_LOG is {:?}", args.rust_log))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     let installed = if args.log_format == "json" { logs.json().try_init() } else { logs.try_init() };

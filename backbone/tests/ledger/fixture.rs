@@ -1,9 +1,13 @@
 //! A fresh ledger, and short ways to say what the tests ask of it.
 
-use backbone::ledger::{Ledger, LedgerUrl, Opening, Settlement, What};
+use backbone::{
+    embedded::{DataFolder, FolderOptions},
+    ledger::{Ledger, LedgerUrl, Opening, Settlement, What},
+};
 use mongodb::{Database, bson::Document};
 use protocol::{Fields, LabelMac, Outcome, ResultMessage, Timestamp, Version};
 use std::{str::FromStr, sync::Arc};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 /// The shared MongoDB of the test run, without a database.
@@ -18,6 +22,15 @@ pub(crate) async fn fresh() -> (Ledger, Database) {
     ledger.prepare().await.unwrap();
     let client = mongodb::Client::with_uri_str(&url).await.unwrap();
     (ledger, client.default_database().unwrap())
+}
+
+/// A ledger in a data folder of its own, which is removed with the second part.
+pub(crate) async fn fresh_on_sqlite() -> (Ledger, TempDir) {
+    let path = tempfile::tempdir().unwrap();
+    let folder = DataFolder::open(&FolderOptions { path: path.path().to_owned(), max_bytes: None }).unwrap();
+    let ledger = Ledger::connect(&LedgerUrl::Sqlite(folder)).await.unwrap();
+    ledger.prepare().await.unwrap();
+    (ledger, path)
 }
 
 pub(crate) async fn connect(url: &str) -> Ledger {

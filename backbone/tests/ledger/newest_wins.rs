@@ -1,17 +1,15 @@
 //! A newer version is never followed by an older one, in whatever order they come.
 
 use crate::fixture::*;
-use backbone::ledger::{LabelRecord, Opening, Settlement, What};
+use backbone::ledger::{LabelRecord, Ledger, Opening, Settlement, What};
 use protocol::{Outcome, Version};
 use std::{collections::HashMap, sync::Arc};
 
-async fn record(ledger: &backbone::ledger::Ledger, number: u32) -> LabelRecord {
+async fn record(ledger: &Ledger, number: u32) -> LabelRecord {
     ledger.label(label(number)).await.unwrap().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_hundreds_of_versions_at_once_the_greatest_is_desired() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn of_hundreds_of_versions_at_once_the_greatest_is_desired(ledger: Ledger) {
     let mut versions: Vec<u64> = (1..=400).collect();
     fastrand::shuffle(&mut versions);
     // Batches of several sizes, all at once, on a label that is not there yet.
@@ -36,9 +34,7 @@ async fn of_hundreds_of_versions_at_once_the_greatest_is_desired() {
     assert_eq!((desired.version, desired.fields, desired.task_id), (version(400), fields(400), id("t-400")));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_hundreds_of_acknowledgements_at_once_the_greatest_is_shown() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn of_hundreds_of_acknowledgements_at_once_the_greatest_is_shown(ledger: Ledger) {
     ledger.open(&[desire(1, "t-0", 400)]).await.unwrap();
     let mut versions: Vec<u64> = (1..=400).collect();
     fastrand::shuffle(&mut versions);
@@ -64,9 +60,7 @@ async fn of_hundreds_of_acknowledgements_at_once_the_greatest_is_shown() {
     assert_eq!((went_back.len(), went_back[&400]), (400, false));
 }
 
-#[tokio::test]
-async fn an_equal_version_keeps_the_first_content() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn an_equal_version_keeps_the_first_content(ledger: Ledger) {
     let first = What::Desire { version: version(7), fields: parse_fields(r#"{"price":"1.00"}"#) };
     let second = What::Desire { version: version(7), fields: parse_fields(r#"{"price":"2.00"}"#) };
     ledger.open(&[opening(1, "t-1", first)]).await.unwrap();
@@ -75,9 +69,7 @@ async fn an_equal_version_keeps_the_first_content() {
     assert_eq!((desired.task_id.as_str(), &desired.fields), ("t-1", &parse_fields(r#"{"price":"1.00"}"#)));
 }
 
-#[tokio::test]
-async fn a_newer_version_replaces_all_fields_and_an_older_one_none() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_newer_version_replaces_all_fields_and_an_older_one_none(ledger: Ledger) {
     let wanted = |number, json| What::Desire { version: version(number), fields: parse_fields(json) };
     let long = r#"{"name":"Drill","price":"1.00","page":2,"was":"3.00"}"#;
     ledger.open(&[opening(1, "t-1", wanted(1, long))]).await.unwrap();
@@ -87,9 +79,7 @@ async fn a_newer_version_replaces_all_fields_and_an_older_one_none() {
     assert_eq!(desired.fields, parse_fields(r#"{"price":"2.00"}"#));
 }
 
-#[tokio::test]
-async fn names_and_texts_that_mean_something_to_mongodb_are_kept() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn names_and_texts_that_mean_something_to_mongodb_are_kept(ledger: Ledger) {
     let json = r#"{"name":"$desired.version","price":"1.00","$5 off":true,"a.b":"$$ROOT","$set":1,"$ref":"x","":"y",
         "_id":"z","$literal":"$x"}"#;
     let strange = parse_fields(json);
@@ -107,9 +97,7 @@ async fn names_and_texts_that_mean_something_to_mongodb_are_kept() {
     assert_eq!(ledger.history(label(1), 1).await.unwrap(), [settlement.result]);
 }
 
-#[tokio::test]
-async fn a_label_that_went_back_is_noticed_and_forgotten() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_label_that_went_back_is_noticed_and_forgotten(ledger: Ledger) {
     ledger.open(&[desire(1, "t-3", 3), desire(2, "t-3", 3)]).await.unwrap();
     assert!(!ledger.settle(&[shown(1, "t-3", 3)]).await.unwrap()[0].went_back);
     let late = [shown(2, "t-2", 2), shown(1, "t-2", 2), ended(1, "t-1", 1, Outcome::Superseded), shown(1, "t-3", 3)];
@@ -124,9 +112,7 @@ async fn a_label_that_went_back_is_noticed_and_forgotten() {
     assert_eq!(record(&ledger, 1).await.shown.unwrap().task_id, id("r-1"));
 }
 
-#[tokio::test]
-async fn the_order_within_a_batch_decides_nothing() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn the_order_within_a_batch_decides_nothing(ledger: Ledger) {
     for (number, order) in [(1, [4, 5]), (2, [5, 4])] {
         let openings = order.map(|wanted| desire(number, &format!("t-{wanted}"), wanted));
         let states = ledger.open(&openings).await.unwrap();

@@ -1,7 +1,7 @@
 //! The writer under a server that dies, and callers that go away.
 
 use crate::fixture::*;
-use backbone::ledger::{LabelState, LedgerError, LedgerWriter, What};
+use backbone::ledger::{LabelState, Ledger, LedgerError, LedgerWriter, What};
 use mongodb::bson::doc;
 use std::{future::Future, time::Duration};
 use testbed::{MongoDb, MongoDbOptions};
@@ -16,7 +16,7 @@ struct Life {
 }
 
 impl Life {
-    fn start(ledger: &backbone::ledger::Ledger) -> (Self, LedgerWriter) {
+    fn start(ledger: &Ledger) -> (Self, LedgerWriter) {
         let life = Self { tracker: TaskTracker::new(), stop: CancellationToken::new() };
         let writer = LedgerWriter::start(ledger, &life.tracker, &life.stop);
         (life, writer)
@@ -112,9 +112,7 @@ async fn a_frozen_server_is_noticed() {
     life.end(writer).await;
 }
 
-#[tokio::test]
-async fn a_caller_that_goes_away_harms_no_other() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_caller_that_goes_away_harms_no_other(ledger: Ledger) {
     let (life, writer) = Life::start(&ledger);
     let asking: Vec<_> = (0..300)
         .map(|number| {
@@ -171,9 +169,7 @@ async fn a_record_that_can_not_be_read_spoils_no_other() {
     life.end(writer).await;
 }
 
-#[tokio::test]
-async fn a_request_of_thousands_is_answered_in_order_and_batches_are_counted() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_request_of_thousands_is_answered_in_order_and_batches_are_counted(ledger: Ledger) {
     let (life, writer) = Life::start(&ledger);
     let openings = (0..2_300).map(|number| desire(number, "t-1", u64::from(number))).collect();
     let states = soon(writer.open(openings)).await.unwrap();

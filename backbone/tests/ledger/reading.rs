@@ -1,7 +1,7 @@
 //! Bindings, many labels at once, and what the indexes are for.
 
 use crate::fixture::*;
-use backbone::ledger::{BindReport, Binding, LabelRecord};
+use backbone::ledger::{BindReport, Binding, LabelRecord, Ledger};
 use mongodb::bson::{Document, doc};
 use protocol::{Sku, Store};
 
@@ -9,9 +9,7 @@ fn binding(number: u32, sku: &str) -> Binding {
     Binding { label: label(number), sku: id(sku), store: id("sp-014") }
 }
 
-#[tokio::test]
-async fn labels_are_found_by_what_they_are_bound_to() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn labels_are_found_by_what_they_are_bound_to(ledger: Ledger) {
     let (store, drill, saw): (Store, Sku, Sku) = (id("sp-014"), id("drill"), id("saw"));
     let all = [binding(2, "drill"), binding(1, "drill"), binding(3, "hammer"), binding(3, "saw")];
     let report = ledger.bind(&all).await.unwrap();
@@ -31,9 +29,7 @@ async fn labels_are_found_by_what_they_are_bound_to() {
     assert_eq!(counts, [(drill, 1), (saw, 3), (nail, 0)].into_iter().collect());
 }
 
-#[tokio::test]
-async fn a_task_names_the_store_only_of_a_label_that_has_none() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_task_names_the_store_only_of_a_label_that_has_none(ledger: Ledger) {
     let elsewhere = Binding { label: label(1), sku: id("saw"), store: id("sp-015") };
     ledger.bind(&[elsewhere]).await.unwrap();
     let states = ledger.open(&[desire(1, "t-1", 1), desire(2, "t-1", 1)]).await.unwrap();
@@ -41,9 +37,7 @@ async fn a_task_names_the_store_only_of_a_label_that_has_none() {
     assert_eq!(stores, [id::<Store>("sp-015"), id("sp-014")]);
 }
 
-#[tokio::test]
-async fn thousands_of_labels_go_in_one_call() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn thousands_of_labels_go_in_one_call(ledger: Ledger) {
     let bindings: Vec<_> = (0..2_500).map(|number| binding(number, "drill")).collect();
     assert_eq!(ledger.bind(&bindings).await.unwrap().new, 2_500);
     assert_eq!(ledger.labels_of(&id("sp-014"), &id("drill")).await.unwrap().len(), 2_500);
@@ -57,9 +51,7 @@ async fn thousands_of_labels_go_in_one_call() {
     assert_eq!(known.values().filter(|record| record.shown.is_some()).count(), 2_500);
 }
 
-#[tokio::test]
-async fn the_largest_fields_fit() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn the_largest_fields_fit(ledger: Ledger) {
     let text = "x".repeat(1024);
     let extra: Vec<_> = (0..32).map(|number| format!(r#""{number:064}":"{text}""#)).collect();
     let fields = parse_fields(&format!(r#"{{"name":"{text}","price":"1.00",{}}}"#, extra.join(",")));

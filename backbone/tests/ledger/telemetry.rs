@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use backbone::{
-    ledger::{RpcLatency, Telemetry},
+    ledger::{Ledger, RpcLatency, Telemetry},
     service::now,
 };
 use mongodb::bson::{Document, doc};
@@ -39,6 +39,15 @@ async fn end(telemetry: Telemetry, tracker: TaskTracker) {
     drop(telemetry);
     tracker.close();
     tokio::time::timeout(SOON, tracker.wait()).await.unwrap();
+}
+
+pub(crate) async fn measurements_are_stored(ledger: Ledger) {
+    let tracker = TaskTracker::new();
+    let telemetry = Telemetry::start(&ledger, &tracker);
+    (0..2_500).for_each(|number| telemetry.record(latency(number)));
+    all_done(&telemetry, 2_500).await;
+    assert_eq!((telemetry.stored(), telemetry.dropped()), (2_500, 0));
+    end(telemetry, tracker).await;
 }
 
 #[tokio::test]

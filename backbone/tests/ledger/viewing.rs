@@ -1,7 +1,7 @@
 //! Batches, audits, and labels that are out of date.
 
 use crate::fixture::*;
-use backbone::ledger::{Enqueued, HistoryPlace, What};
+use backbone::ledger::{Enqueued, HistoryPlace, Ledger, Progress, Settlement, What};
 use protocol::{Outcome, Store, Timestamp};
 
 fn enqueued(key: &str, batch: &str, at: i64) -> Enqueued {
@@ -17,9 +17,7 @@ fn enqueued(key: &str, batch: &str, at: i64) -> Enqueued {
     }
 }
 
-#[tokio::test]
-async fn the_first_record_of_a_request_counts() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn the_first_record_of_a_request_counts(ledger: Ledger) {
     let (first, again) = (enqueued("k/1", "promo", 1_000), enqueued("k/1", "promo", 2_000));
     assert_eq!(ledger.begin_enqueueing(&first).await.unwrap(), first);
     assert_eq!(ledger.begin_enqueueing(&again).await.unwrap(), first);
@@ -31,9 +29,7 @@ async fn the_first_record_of_a_request_counts() {
     assert!(ledger.enqueued_in(&id("other")).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn labels_are_out_of_date_until_they_show_what_they_should() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn labels_are_out_of_date_until_they_show_what_they_should(ledger: Ledger) {
     let store: Store = id("sp-014");
     ledger.open(&[desire(1, "t-1", 1), desire(2, "t-1", 1), desire(3, "t-1", 1)]).await.unwrap();
     ledger.settle(&[shown(1, "t-1", 1), ended(2, "t-1", 1, Outcome::Unreachable)]).await.unwrap();
@@ -56,28 +52,37 @@ async fn labels_are_out_of_date_until_they_show_what_they_should() {
     assert!(ledger.out_of_date(&id("sp-015"), None, 10).await.unwrap().is_empty());
 }
 
-#[tokio::test]
-async fn what_was_shown_when_is_on_record() {
-    let (ledger, _) = fresh().await;
+pub(crate) async fn a_history_is_read_in_pages(ledger: Ledger) {
+    // Two of them in the same millisecond.
     for (task, number) in [("t-1", 1), ("t-2", 2), ("t-3", 3)] {
         ledger.open(&[desire(1, task, number)]).await.unwrap();
         ledger.settle(&[shown(1, task, number)]).await.unwrap();
     }
     ledger.settle(&[ended(1, "t-4", 3, Outcome::Shown)]).await.unwrap();
-    let at = |millis: i64| Timestamp::from_unix_millis(1_795_000_000_123 + millis);
-    assert_eq!(ledger.shown_at(label(1), at(0)).await.unwrap(), None);
-    let second = ledger.shown_at(label(1), at(2)).await.unwrap().unwrap();
-    assert_eq!((second.result.version, second.fields.as_ref()), (Some(version(2)), Some(&*fields(2))));
-    let third = ledger.shown_at(label(1), at(9)).await.unwrap().unwrap();
-    assert_eq!((third.result.task_id, third.fields.as_ref()), (id("t-4"), Some(&*fields(3))), "was shown already");
-
-    let mut seen = Vec::new();
-    let mut place = None;
-    loop {
-        let page = ledger.history_before(label(1), place.as_ref(), 3).await.unwrap();
-        let Some(last) = page.last() else { break };
-        place = Some(HistoryPlace { at: last.result.at, task_id: last.result.task_id.clone() });
-        seen.extend(page.into_iter().map(|recorded| recorded.result.task_id.to_string()));
+    for size in 1..=5 {
+        let (mut seen, mut place) = (Vec::new(), None);
+        loop {
+            let page = ledger.history_before(label(1), place.as_ref(), size).await.unwrap();
+            let Some(last) = page.last() else { break };
+            place = Some(HistoryPlace { at: last.result.at, task_id: last.result.task_id.clone() });
+            seen.extend(page.into_iter().map(|recorded| (recorded.result.task_id.to_string(), recorded.fields)));
+        }
+        assert_eq!(seen.iter().map(|(task, _)| task.as_str()).collect::<Vec<_>>(), ["t-4", "t-3", "t-2", "t-1"]);
+        assert_eq!((&seen[0].1, &seen[2].1), (&None, &Some((*fields(2)).clone())), "as far as a gateway said it");
     }
-    assert_eq!(seen, ["t-4", "t-3", "t-2", "t-1"]);
+}
+
+pub(crate) async fn a_batch_has_progress(ledger: Ledger) {
+    assert_eq!(ledger.progress(&id("promo")).await.unwrap(), Progress::default());
+    let all = [in_batch(shown(1, "t-1", 1)), in_batch(shown(2, "t-1", 1)), in_batch(ended(3, "t-1", 1, Outcome::Rejected))];
+    ledger.settle(&all).await.unwrap();
+    ledger.settle(&[shown(4, "t-2", 1)]).await.unwrap();
+    let progress = ledger.progress(&id("promo")).await.unwrap();
+    assert_eq!(progress.outcomes, [(Outcome::Shown, 2), (Outcome::Rejected, 1)].into());
+    assert_eq!(progress.last, all.iter().map(|settlement| settlement.result.at).max());
+}
+
+fn in_batch(mut settlement: Settlement) -> Settlement {
+    settlement.result.batch = Some(id("promo"));
+    settlement
 }

@@ -1,4 +1,4 @@
-//! What a label showed when, and which labels are out of date.
+//! The history of a label, and which labels are out of date.
 
 use super::{
     Mongo,
@@ -7,11 +7,9 @@ use super::{
 };
 use crate::ledger::{HistoryPlace, LedgerError, OutOfDate, Recorded};
 use futures::TryStreamExt;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{DateTime, doc};
 use protocol::{LabelMac, Outcome, Sku, Store, Timestamp};
 use serde::Deserialize;
-
-const SHOWN_AT: &str = "reading what a label showed";
 
 /// A label whose desired version is not shown.
 #[derive(Deserialize)]
@@ -42,31 +40,6 @@ impl Mongo {
             find.await?.map_ok(Recorded::from).try_collect().await
         };
         within("reading a label's history", Box::pin(find)).await
-    }
-
-    pub(in crate::ledger) async fn shown_at(
-        &self,
-        label: LabelMac,
-        at: Timestamp,
-    ) -> Result<Option<Recorded>, LedgerError> {
-        let at = DateTime::from_millis(at.unix_millis());
-        let filter = doc! {
-            "label": label.to_string(), "at": { "$lte": at }, "outcome": Outcome::Shown.as_str(),
-            "version": { "$exists": true },
-        };
-        let Some(mut shown) = self.latest(filter).await? else { return Ok(None) };
-        if let (None, Some(version)) = (&shown.fields, shown.result.version) {
-            // It was shown already when the task came: what it shows is with the outcome that it was acknowledged by.
-            let version = version.get().cast_signed();
-            let filter = doc! { "label": label.to_string(), "version": version, "fields": { "$exists": true } };
-            shown.fields = self.latest(filter).await?.and_then(|recorded| recorded.fields);
-        }
-        Ok(Some(shown))
-    }
-
-    async fn latest(&self, filter: Document) -> Result<Option<Recorded>, LedgerError> {
-        let find = self.outcomes.find_one(filter).sort(doc! { "at": -1, "_id": -1 });
-        Ok(within(SHOWN_AT, find).await?.map(Recorded::from))
     }
 
     pub(in crate::ledger) async fn out_of_date(

@@ -1,6 +1,6 @@
 //! Documents as they are stored. Numbers are signed in BSON, times are dates, everything else is as on the wire.
 
-use crate::ledger::{Desired, LabelRecord, LedgerError, Shown};
+use crate::ledger::{Desired, LabelRecord, LedgerError, Settlement, Shown};
 use mongodb::bson::{self, DateTime, RawDocumentBuf, rawdoc};
 use protocol::{BatchId, Fields, GatewayMac, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -52,7 +52,7 @@ pub(super) struct OutcomeDocument {
     at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     batch: Option<BatchId>,
-    /// What the gateway acknowledged, so that it can be proved later.
+    /// What a gateway acknowledged, so that it is known which price was on a label when. Old documents have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fields: Option<Fields>,
 }
@@ -96,9 +96,9 @@ impl From<ContentDocument<'_>> for Shown {
     }
 }
 
-impl From<&ResultMessage> for OutcomeDocument {
-    fn from(result: &ResultMessage) -> Self {
-        let result = result.clone();
+impl From<&Settlement> for OutcomeDocument {
+    fn from(settlement: &Settlement) -> Self {
+        let Settlement { result, shown } = settlement.clone();
         Self {
             id: outcome_id(&result.task_id, result.label),
             task_id: result.task_id,
@@ -113,8 +113,16 @@ impl From<&ResultMessage> for OutcomeDocument {
             latency_ms: i64::try_from(result.latency_ms).unwrap_or(i64::MAX),
             at: result.at,
             batch: result.batch,
-            fields: None,
+            fields: shown.as_deref().cloned(),
         }
+    }
+}
+
+impl OutcomeDocument {
+    /// What was shown with it.
+    pub(super) fn into_shown(self) -> Option<Shown> {
+        let Self { version, fields, at, task_id, gateway, .. } = self;
+        Some(Shown { version: version?, fields: Arc::new(fields?), at, task_id, gateway })
     }
 }
 

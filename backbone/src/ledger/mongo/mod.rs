@@ -13,8 +13,9 @@ mod latency;
 mod open;
 mod read;
 mod settle;
+mod url;
 
-use super::{LedgerError, LedgerUrl};
+use super::LedgerError;
 use command::{codes, failed, within};
 use document::{LabelDocument, OutcomeDocument};
 use mongodb::{
@@ -24,6 +25,7 @@ use mongodb::{
 };
 use protocol::names::ledger as names;
 use std::{sync::Arc, time::Duration};
+pub use url::MongoUrl;
 
 /// A server that does not answer at all is given up so soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,7 +43,7 @@ pub(super) struct Mongo {
 }
 
 impl Mongo {
-    pub(super) async fn connect(url: &LedgerUrl) -> Result<Self, LedgerError> {
+    pub(super) async fn connect(url: &MongoUrl) -> Result<Self, LedgerError> {
         let refused = |error: mongodb::error::Error| LedgerError::Url(Arc::new(error));
         let mut options = ClientOptions::parse(url.expose()).await.map_err(refused)?;
         options.app_name.get_or_insert_with(|| "esl".to_owned());

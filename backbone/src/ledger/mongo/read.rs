@@ -3,11 +3,15 @@
 use super::{
     Mongo,
     command::{MAX_OPERATIONS, by_id, within},
+    document::OutcomeDocument,
 };
-use crate::ledger::{LabelRecord, LedgerError};
+use crate::ledger::{LabelRecord, LedgerError, Shown};
 use futures::TryStreamExt;
-use mongodb::{Collection, bson::doc};
-use protocol::{BatchId, LabelMac, Outcome, ResultMessage, Version};
+use mongodb::{
+    Collection,
+    bson::{DateTime, doc},
+};
+use protocol::{BatchId, LabelMac, Outcome, ResultMessage, Timestamp, Version};
 use serde::{Deserialize, de::DeserializeOwned};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -54,6 +58,18 @@ impl Mongo {
             find.await?.map_ok(ResultMessage::from).try_collect().await
         };
         within("reading a label's history", Box::pin(find)).await
+    }
+
+    pub(in crate::ledger) async fn shown_at(
+        &self,
+        label: LabelMac,
+        at: Timestamp,
+    ) -> Result<Option<Shown>, LedgerError> {
+        let until = DateTime::from_millis(at.unix_millis());
+        let filter = doc! { "label": label.to_string(), "at": { "$lte": until }, "fields": { "$exists": true } };
+        let find = self.outcomes.find_one(filter).sort(doc! { "at": -1 });
+        let found = within("reading what a label showed", find).await?;
+        Ok(found.and_then(OutcomeDocument::into_shown))
     }
 
     pub(in crate::ledger) async fn balance(&self, batch: &BatchId) -> Result<BTreeMap<Outcome, u64>, LedgerError> {

@@ -47,7 +47,7 @@ impl Mongo {
 
     /// Answers the outcomes that were there before.
     async fn record_outcomes(&self, settlements: &[Settlement]) -> Result<HashMap<String, ResultMessage>, LedgerError> {
-        let documents: Vec<_> = settlements.iter().map(document).collect();
+        let documents: Vec<_> = settlements.iter().map(OutcomeDocument::from).collect();
         let encoded = documents.iter().map(|document| encode(RECORDING, document)).collect::<Result<Vec<_>, _>>()?;
         let written = self.write(RECORDING, Write::Insert, names::OUTCOMES, &encoded).await?;
         let ids: HashSet<&str> = written.duplicates.iter().map(|&at| documents[at].id.as_str()).collect();
@@ -59,12 +59,6 @@ impl Mongo {
         }
         Ok(before)
     }
-}
-
-fn document(settlement: &Settlement) -> OutcomeDocument {
-    let mut document = OutcomeDocument::from(&settlement.result);
-    document.fields = settlement.shown.as_deref().cloned();
-    document
 }
 
 /// A version that a gateway acknowledged.

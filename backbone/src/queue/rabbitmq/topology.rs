@@ -1,6 +1,6 @@
 //! The queues and the exchange of the backbone, as every process declares them.
 
-use super::error::{Doing, QueueError};
+use crate::queue::error::{Doing, QueueError};
 use lapin::{
     Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -14,7 +14,7 @@ use protocol::names::amqp;
 /// operator lowers the limit by a policy with `delivery-limit`, at any time and for all processes at once.
 const TASK_DELIVERY_LIMIT: i32 = 20;
 
-pub(super) async fn declare(channel: &Channel) -> Result<(), QueueError> {
+pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueError> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel
         .queue_declare(amqp::DEAD_TASKS.into(), durable, FieldTable::default())
@@ -50,13 +50,17 @@ fn task_arguments() -> FieldTable {
     arguments
 }
 
-pub(super) async fn declare_reply_queue(channel: &Channel, name: &str) -> Result<(), QueueError> {
+pub(in crate::queue) async fn declare_reply_queue(channel: &Channel, name: &str) -> Result<(), QueueError> {
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), options, FieldTable::default()).await.doing("declaring the reply queue")?;
     Ok(())
 }
 
-pub(super) async fn declare_results_queue(channel: &Channel, name: &str, pattern: &str) -> Result<(), QueueError> {
+pub(in crate::queue) async fn declare_results_queue(
+    channel: &Channel,
+    name: &str,
+    pattern: &str,
+) -> Result<(), QueueError> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(name.into(), durable, FieldTable::default()).await.doing("declaring a results queue")?;
     channel
@@ -71,7 +75,7 @@ pub(super) async fn declare_results_queue(channel: &Channel, name: &str, pattern
         .doing("binding a results queue")
 }
 
-pub(super) async fn backlog(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
+pub(in crate::queue) async fn backlog(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let queue = channel
         .queue_declare(queue.into(), passive, FieldTable::default())

@@ -1,0 +1,102 @@
+//! The tables. Times are milliseconds since the Unix epoch; MACs, fields and outcomes are texts as on the wire, so that
+//! `sqlite3 esl.db` answers an operator.
+
+use rusqlite::Connection;
+
+/// Marks the file as ours, in SQLite's header: "ESLb".
+pub(super) const APPLICATION_ID: u32 = 0x4553_4C62;
+/// The schema that this program makes and knows, in SQLite's `user_version`.
+pub(super) const VERSION: u32 = 1;
+
+const TABLES: &str = "
+-- Overwritten by each opening: shows, before anything relies on it, that the file can be written.
+CREATE TABLE opened (only INTEGER PRIMARY KEY CHECK (only = 1), at INTEGER NOT NULL) STRICT;
+
+CREATE TABLE queue (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+-- Which results a queue gets: a routing key with the wildcards * and #.
+CREATE TABLE binding (queue INTEGER NOT NULL, pattern TEXT NOT NULL, UNIQUE (queue, pattern)) STRICT;
+-- AUTOINCREMENT: the ID of a message that is gone is never used again, since consumers read on from the last they had.
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    queue INTEGER NOT NULL,
+    published_at INTEGER NOT NULL,
+    expiration_ms INTEGER,
+    correlation_id TEXT,
+    reply_to TEXT,
+    reason TEXT,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX message_by_queue ON message (queue, id);
+-- How often a message was delivered; beside the message, so that its body is not written again.
+CREATE TABLE delivered (message INTEGER PRIMARY KEY, times INTEGER NOT NULL) STRICT;
+
+CREATE TABLE label (
+    mac TEXT PRIMARY KEY,
+    store TEXT,
+    sku TEXT,
+    desired_version INTEGER, desired_fields TEXT, desired_at INTEGER, desired_task TEXT,
+    shown_version INTEGER, shown_fields TEXT, shown_at INTEGER, shown_task TEXT, shown_gateway TEXT,
+    -- Since when it does not show what it should; NULL: it does.
+    out_of_date INTEGER
+) STRICT;
+CREATE INDEX label_by_product ON label (store, sku);
+CREATE INDEX label_out_of_date ON label (store, mac) WHERE out_of_date IS NOT NULL;
+
+-- Never changed. `fields`: what a gateway acknowledged, so that it is known which price was on a label when.
+CREATE TABLE outcome (
+    task_id TEXT NOT NULL,
+    label TEXT NOT NULL,
+    store TEXT NOT NULL,
+    sku TEXT,
+    version INTEGER,
+    outcome TEXT NOT NULL,
+    reason TEXT,
+    gateway TEXT,
+    attempts INTEGER NOT NULL,
+    latency_ms INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    batch TEXT,
+    fields TEXT,
+    UNIQUE (task_id, label)
+) STRICT;
+CREATE INDEX outcome_by_label ON outcome (label, at);
+CREATE INDEX outcome_by_batch ON outcome (batch, outcome, at) WHERE batch IS NOT NULL;
+
+-- The requests by which tasks were enqueued over HTTP.
+CREATE TABLE enqueued (
+    store TEXT NOT NULL,
+    key TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    tasks INTEGER NOT NULL,
+    labels INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL,
+    PRIMARY KEY (store, key)
+) STRICT;
+CREATE INDEX enqueued_by_batch ON enqueued (batch);
+
+-- The oldest go when there are many.
+CREATE TABLE rpc_latency (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    gateway TEXT,
+    outcome TEXT NOT NULL,
+    label TEXT NOT NULL,
+    latency_ms REAL NOT NULL,
+    worker TEXT NOT NULL
+) STRICT;
+";
+
+/// Makes the tables in an empty file. Before the file is in WAL mode, so that its header tells the version to whoever
+/// only reads that.
+pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {VERSION};COMMIT;"
+    ))
+}
+
+/// The version of the schema, as the write-ahead log has it.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}

@@ -1,0 +1,90 @@
+//! MongoDB's connection URL, which may name several hosts.
+
+use crate::service::{SecretUrl, UrlError};
+use mongodb::options::ConnectionString;
+use std::{fmt, str::FromStr};
+
+/// Where MongoDB is: `mongodb://host:port,host:port/database?options`; `Debug` and `Display` leave user, password
+/// and options out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MongoUrl {
+    text: String,
+    shown: String,
+}
+
+impl MongoUrl {
+    /// The whole URL, password included: for the client library only.
+    pub(super) fn expose(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for MongoUrl {
+    type Err = UrlError;
+
+    /// The hosts of a replica set are no URL to a URL parser, so that sees only the first of them. `mongodb+srv`
+    /// is not taken: the client library is built without a resolver for it.
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let authority_at = text.find("://").map_or(text.len(), |at| at + 3);
+        let authority_end = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
+        let hosts_at = text[..authority_end].rfind('@').map_or(authority_at, |at| at + 1).max(authority_at);
+        let (hosts, rest) = (&text[hosts_at..authority_end], &text[authority_end..]);
+        let (first, others) = hosts.split_once(',').unwrap_or((hosts, ""));
+        let url = SecretUrl::parse(&format!("{}{first}{rest}", &text[..hosts_at]), &["mongodb"])?;
+        if !others.is_empty() && others.split(',').any(str::is_empty) {
+            return Err(UrlError::NoHost);
+        }
+        ConnectionString::parse(text).map_err(|error| UrlError::Unusable(error.to_string()))?;
+        let path = url.expose().path();
+        Ok(Self { text: text.to_owned(), shown: format!("{}://{hosts}{path}", url.expose().scheme()) })
+    }
+}
+
+impl fmt::Display for MongoUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.shown)
+    }
+}
+
+impl fmt::Debug for MongoUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_hosts_are_kept_and_a_password_is_not_shown() {
+        let text = "mongodb://esl:hunter2@one:27017,two:27018/prices?replicaSet=rs0";
+        let url: MongoUrl = text.parse().unwrap();
+        assert_eq!(
+            format!("{url} {url:?}"),
+            "mongodb://one:27017,two:27018/prices mongodb://one:27017,two:27018/prices"
+        );
+        assert_eq!(url.expose(), text);
+        for url in ["mongodb://one", "mongodb://one:1/esl", "mongodb://one,two?w=1", "mongodb://[::1]:27017/esl"] {
+            assert!(url.parse::<MongoUrl>().is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_ledger_is_refused() {
+        for url in [
+            "",
+            "esl",
+            "mongodb://",
+            "mongodb://a,,b/esl",
+            "mongodb://,b",
+            "redis://one",
+            "mongodb+srv://one",
+            "a@b",
+            "mongodb:/@x",
+            "mongodb://one/esl?retryWrites=perhaps",
+        ] {
+            assert!(url.parse::<MongoUrl>().is_err(), "{url}");
+        }
+    }
+}

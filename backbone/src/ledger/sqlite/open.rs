@@ -1,0 +1,88 @@
+//! A task begins with labels: what is desired is recorded, and how they stand is read.
+
+use super::{
+    Sqlite,
+    row::{self, fields_text, number},
+};
+use crate::{
+    embedded::Durability,
+    ledger::{LabelRecord, LabelState, LedgerError, Opening, What},
+    service::now,
+};
+use protocol::{Fields, LabelMac, Timestamp, Version};
+use rusqlite::{Connection, params};
+use std::collections::HashMap;
+
+const FORGET: &str = "UPDATE label SET shown_version = NULL, shown_fields = NULL, shown_at = NULL, shown_task = NULL,
+    shown_gateway = NULL WHERE mac = ?1";
+const DESIRE: &str = "INSERT INTO label (mac, store, desired_version, desired_fields, desired_at, desired_task)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    ON CONFLICT (mac) DO UPDATE SET desired_version = excluded.desired_version,
+        desired_fields = excluded.desired_fields, desired_at = excluded.desired_at,
+        desired_task = excluded.desired_task
+    WHERE desired_version IS NULL OR desired_version < excluded.desired_version";
+/// By itself, as [`SETTLE_IN`].
+const MARK: &str = "UPDATE label SET out_of_date = ?2
+    WHERE mac = ?1 AND out_of_date IS NULL AND desired_version > ifnull(shown_version, -1)";
+/// By itself, since what is in an index is written again wherever it is set.
+const SETTLE_IN: &str = "UPDATE label SET store = ?2 WHERE mac = ?1 AND store IS NULL";
+
+impl Sqlite {
+    pub(in crate::ledger) async fn open(&self, openings: &[Opening]) -> Result<Vec<LabelState>, LedgerError> {
+        let openings = openings.to_vec();
+        let records = openings.len();
+        let work = move |connection: &Connection| open(connection, &openings, now());
+        self.write("recording what labels should show", Durability::Power, records, work).await
+    }
+}
+
+fn open(connection: &Connection, openings: &[Opening], at: Timestamp) -> rusqlite::Result<Vec<LabelState>> {
+    for opening in openings.iter().filter(|opening| matches!(opening.what, What::Forget)) {
+        connection.prepare_cached(FORGET)?.execute([opening.label.to_string()])?;
+        mark(connection, opening.label, at)?;
+    }
+    for (version, opening, fields) in newest(openings).into_values() {
+        desire(connection, opening, version, fields, at)?;
+    }
+    let states = openings.iter().map(|opening| {
+        let record = row::label(connection, opening.label)?;
+        let LabelRecord { store, sku: _, desired, shown } = record.unwrap_or_default();
+        let recorded = row::outcome_of(connection, &opening.task_id, opening.label)?;
+        Ok(LabelState { store, desired, shown, recorded })
+    });
+    states.collect()
+}
+
+/// The newest version of each label; of equals, the first.
+fn newest(openings: &[Opening]) -> HashMap<LabelMac, (Version, &Opening, &Fields)> {
+    let mut newest: HashMap<LabelMac, (Version, &Opening, &Fields)> = HashMap::with_capacity(openings.len());
+    for opening in openings {
+        let What::Desire { version, fields } = &opening.what else { continue };
+        let candidate = (*version, opening, &**fields);
+        let kept = newest.entry(opening.label).or_insert(candidate);
+        if kept.0 < *version {
+            *kept = candidate;
+        }
+    }
+    newest
+}
+
+fn desire(
+    connection: &Connection,
+    opening: &Opening,
+    version: Version,
+    fields: &Fields,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let (label, store) = (opening.label.to_string(), opening.store.as_str());
+    let (fields, task) = (fields_text(fields)?, opening.task_id.as_str());
+    let values = params![label, store, number(version), fields, at.unix_millis(), task];
+    connection.prepare_cached(DESIRE)?.execute(values)?;
+    connection.prepare_cached(SETTLE_IN)?.execute(params![label, store])?;
+    mark(connection, opening.label, at)
+}
+
+/// Keeps since when a label has not shown what it should, where that is so.
+fn mark(connection: &Connection, label: LabelMac, at: Timestamp) -> rusqlite::Result<()> {
+    connection.prepare_cached(MARK)?.execute(params![label.to_string(), at.unix_millis()]).map(drop)
+}

@@ -1,0 +1,129 @@
+//! One connection to RabbitMQ.
+
+use super::{BulkPublisher, Consumer, Publisher, topology};
+use crate::queue::{Prefetch, QueueError, error::Doing};
+use crate::service::{SecretUrl, url_type};
+use futures::StreamExt;
+use lapin::{ConnectionProperties, Event, uri::AMQPUri};
+use std::time::Duration;
+use url::Host;
+
+/// Seconds between heartbeats: a broker that went away in silence is noticed within twice that.
+const HEARTBEAT_SECONDS: u16 = 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+url_type! {
+    /// Where RabbitMQ is: `amqp://user:password@host:port/vhost`, or `amqps://`.
+    RabbitMqUrl, "amqp", "amqps"; read
+}
+
+fn read(url: &SecretUrl) -> Result<AMQPUri, String> {
+    let mut uri: AMQPUri = url.expose().as_str().parse()?;
+    // The client library takes an IPv6 address for no host, and connects to localhost.
+    if let Some(Host::Ipv6(address)) = url.expose().host() {
+        uri.authority.host = address.to_string();
+    }
+    Ok(uri)
+}
+
+/// One connection to RabbitMQ (lapin sets TCP_NODELAY on it).
+#[derive(Debug)]
+pub(in crate::queue) struct Connection {
+    connection: lapin::Connection,
+}
+
+impl Connection {
+    pub(in crate::queue) async fn open(url: &RabbitMqUrl, name: &str) -> Result<Self, QueueError> {
+        let mut uri = read(url.secret()).map_err(QueueError::Lost)?;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let connect = lapin::Connection::connect_uri(uri, properties);
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+            .await
+            .map_err(|_| QueueError::Lost(format!("{url} did not answer within {CONNECT_TIMEOUT:?}")))?
+            .doing("connecting to RabbitMQ")?;
+        Ok(Self { connection })
+    }
+
+    pub(in crate::queue) async fn declare(&self) -> Result<(), QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare(&channel).await?;
+        channel.close(200, "done".into()).await.doing("closing a channel")
+    }
+
+    pub(in crate::queue) async fn consume(&self, queue: &str, prefetch: Prefetch) -> Result<Consumer, QueueError> {
+        let channel = self.plain_channel().await?;
+        Consumer::start(channel, queue, prefetch).await
+    }
+
+    pub(in crate::queue) async fn consume_results(
+        &self,
+        queue: &str,
+        pattern: &str,
+        prefetch: u16,
+    ) -> Result<Consumer, QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare_results_queue(&channel, queue, pattern).await?;
+        Consumer::start(channel, queue, Prefetch::Together(prefetch)).await
+    }
+
+    pub(in crate::queue) async fn consume_replies(&self, queue: &str) -> Result<Consumer, QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare_reply_queue(&channel, queue).await?;
+        Consumer::start(channel, queue, Prefetch::Unacknowledged).await
+    }
+
+    pub(in crate::queue) async fn publisher(&self) -> Result<Publisher, QueueError> {
+        Publisher::open(&self.connection).await
+    }
+
+    pub(in crate::queue) async fn bulk_publisher(&self) -> Result<BulkPublisher, QueueError> {
+        Ok(BulkPublisher::new(self.plain_channel().await?))
+    }
+
+    async fn plain_channel(&self) -> Result<lapin::Channel, QueueError> {
+        self.connection.create_channel().await.doing("opening a channel")
+    }
+
+    pub(in crate::queue) async fn backlog(&self, queue: &str) -> Result<u32, QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::backlog(&channel, queue).await
+    }
+
+    pub(in crate::queue) async fn lost(&self) -> QueueError {
+        let mut events = std::pin::pin!(self.connection.events_listener());
+        loop {
+            if !self.connection.status().connected() {
+                return QueueError::Lost("closed".to_owned());
+            }
+            match events.next().await {
+                Some(Event::Error(error)) => return QueueError::Lost(error.to_string()),
+                Some(_) => {}
+                None => return QueueError::Lost("closed".to_owned()),
+            }
+        }
+    }
+
+    pub(in crate::queue) async fn close(&self) {
+        // The session ends either way: a failed close only means that the broker was faster.
+        let _ = self.connection.close(200, "stopped".into()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_host_is_where_it_connects_to() {
+        let host = |url: &str| read(url.parse::<RabbitMqUrl>().unwrap().secret()).unwrap().authority.host;
+        assert_eq!(host("amqp://rabbit"), "rabbit");
+        assert_eq!(host("amqp://10.0.0.7:5672/%2f"), "10.0.0.7");
+        assert_eq!(host("amqps://u:p@[2001:db8::7]:5671"), "2001:db8::7");
+    }
+
+    #[test]
+    fn an_option_that_the_client_library_does_not_know_is_no_url() {
+        assert!("amqp://h/v?heartbeat=often".parse::<RabbitMqUrl>().is_err());
+    }
+}

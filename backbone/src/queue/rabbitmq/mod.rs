@@ -1,0 +1,12 @@
+//! The queues in RabbitMQ.
+
+mod acks;
+mod connection;
+mod consumer;
+mod publisher;
+mod topology;
+
+pub(super) use connection::Connection;
+pub use connection::RabbitMqUrl;
+pub(super) use consumer::{Consumer, Settler};
+pub(super) use publisher::{BulkPublisher, Publisher};

@@ -1,0 +1,63 @@
+//! Where routes and RPCs in flight are kept.
+
+use super::MemoryRegistry;
+use crate::service::{SecretUrl, UrlError};
+use redis::IntoConnectionInfo;
+use std::{fmt, str::FromStr};
+
+/// Where Redis is: `redis://user:password@host:port/db`, or `rediss://`. Made [from a memory](MemoryRegistry) it stands
+/// for that instead, which no text can name: it is shared by the roles of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedisUrl(Place);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Server(SecretUrl),
+    Memory(MemoryRegistry),
+}
+
+impl RedisUrl {
+    pub(super) fn place(&self) -> &Place {
+        &self.0
+    }
+}
+
+impl From<MemoryRegistry> for RedisUrl {
+    fn from(memory: MemoryRegistry) -> Self {
+        Self(Place::Memory(memory))
+    }
+}
+
+impl FromStr for RedisUrl {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let url = SecretUrl::parse(text, &["redis", "rediss"])?;
+        // What the client library can't use is to be known at the start, not with the first connection.
+        url.expose().as_str().into_connection_info().map_err(|error| UrlError::Unusable(error.to_string()))?;
+        Ok(Self(Place::Server(url)))
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Server(url) => fmt::Display::fmt(url, f),
+            Place::Memory(_) => f.pad("memory"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_names_a_memory() {
+        for text in ["memory", "memory://", "memory:///", "redis+memory://host"] {
+            assert!(text.parse::<RedisUrl>().is_err(), "{text}");
+        }
+        let memory = MemoryRegistry::new();
+        assert_eq!(RedisUrl::from(memory.clone()), RedisUrl::from(memory.clone()));
+        assert_ne!(RedisUrl::from(memory), RedisUrl::from(MemoryRegistry::new()));
+    }
+}
