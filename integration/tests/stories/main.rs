@@ -24,5 +24,7 @@ mod rolling_restart;
 mod shuffled_versions;
 mod sku;
 mod start_order;
+mod store_api;
+mod store_api_contract;
 mod two_brokers;
 mod under_load;
