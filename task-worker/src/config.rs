@@ -3,6 +3,7 @@
 use backbone::{
     ledger::LedgerUrl,
     queue::AmqpArgs,
+    registry::RedisArgs,
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -19,6 +20,10 @@ pub struct Config {
     #[arg(long, env = "MONGODB_URL", default_value = "mongodb://127.0.0.1:27017/esl", hide_env_values = true)]
     pub mongodb_url: LedgerUrl,
 
+    /// Where Redis is; only the repair pass asks it
+    #[command(flatten)]
+    pub redis: RedisArgs,
+
     /// How long one attempt waits for the gateway's answer, at most until the task's deadline
     #[arg(long, env = "RPC_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
     pub rpc_timeout: Duration,
@@ -30,6 +35,19 @@ pub struct Config {
     /// How many RPCs are in flight at the same time, of all tasks together
     #[arg(long, env = "RPC_CONCURRENCY", default_value_t = 2000, value_parser = clap::value_parser!(u16).range(1..))]
     pub rpc_concurrency: u16,
+
+    /// How often to look for labels that were left behind: that could not be reached by their task's deadline, and are
+    /// heard again
+    #[arg(long, env = "REPAIR_EVERY", default_value = "30s", value_parser = parse_duration)]
+    pub repair_every: Duration,
+
+    /// How long after its task gave up such a label gets its desired version again, and then again should that fail
+    #[arg(long, env = "REPAIR_AFTER", default_value = "5m", value_parser = parse_duration)]
+    pub repair_after: Duration,
+
+    /// How many such labels per second a worker enqueues, at most
+    #[arg(long, env = "REPAIR_RATE", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    pub repair_rate: u16,
 
     /// What every role can be told
     #[command(flatten)]

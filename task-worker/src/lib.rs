@@ -8,6 +8,8 @@
 //! 2. [`drive`]: makes RPCs for those that are, until the label has its outcome or the deadline has come;
 //! 3. [`execute`] again: records outcomes in the ledger, publishes the results, and only then acknowledges the task.
 //!
+//! Beside that, [`repair`] looks for labels that no task could reach and that are heard again.
+//!
 //! A worker can be killed anywhere: its tasks are delivered to another, which finds in the ledger what was done.
 
 mod config;
@@ -15,6 +17,7 @@ mod decide;
 mod drive;
 mod execute;
 mod metrics;
+mod repair;
 
 pub use config::Config;
 
@@ -22,6 +25,7 @@ use anyhow::{Context, Result};
 use backbone::{
     ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
     queue::{Broker, Delivery, Prefetch, RpcClient, Settler},
+    registry::Registry,
     service::{Ended, Readiness, Service, run_sessions},
 };
 use drive::{Driver, Interrupted};
@@ -42,6 +46,7 @@ struct Worker {
     ledger: Ledger,
     writer: LedgerWriter,
     telemetry: Telemetry,
+    registry: Registry,
     metrics: Metrics,
     id: Uuid,
 }
@@ -61,7 +66,8 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     telemetry.register(&mut service.metrics);
     service.open_admin_port(axum::Router::new());
 
-    let worker = Arc::new(Worker { config, ledger, writer, telemetry, metrics, id: Uuid::now_v7() });
+    let registry = Registry::connect(&config.redis.redis_url)?;
+    let worker = Arc::new(Worker { config, ledger, writer, telemetry, registry, metrics, id: Uuid::now_v7() });
     run_sessions(&service.stop, || session(&worker, &service)).await;
     closed.cancel();
     drop(worker);
@@ -83,6 +89,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     let mut tasks = broker.consume(amqp::TASKS, Prefetch::Each(worker.config.task_concurrency)).await?;
     tracing::info!(amqp.url = %worker.config.amqp.amqp_url, "takes tasks");
     let mut ready = std::pin::pin!(ready_while_up(&worker.writer, &service.readiness));
+    let mut repairs = std::pin::pin!(repair::keep_repairing(worker, &executor));
     let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
     let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
@@ -107,6 +114,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
             },
             Some(error) = failures.recv() => break Ended::Lost(error.into()),
             never = &mut ready => match never {},
+            interrupted = &mut repairs => break Ended::Lost(interrupted.into()),
             error = &mut listen => break Ended::Lost(error.into()),
             error = &mut lost => break Ended::Lost(error.into()),
             () = service.stop.cancelled() => break Ended::Stopped,

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     rpcs_in_flight: Gauge,
     pub(crate) results: Counter,
     pub(crate) repairs: Counter,
+    pub(crate) left_behind: Counter,
 }
 
 impl Metrics {
@@ -44,6 +45,7 @@ impl Metrics {
             rpcs_in_flight: Gauge::default(),
             results: Counter::default(),
             repairs: Counter::default(),
+            left_behind: Counter::default(),
         };
         registry.register("tasks", "Tasks settled, by how", metrics.tasks.clone());
         registry.register("outcomes", "Outcomes of labels recorded by this worker", metrics.outcomes.clone());
@@ -54,6 +56,8 @@ impl Metrics {
         registry.register("rpcs_in_flight", "RPCs that wait for their reply", metrics.rpcs_in_flight.clone());
         registry.register("results", "Results confirmed by RabbitMQ", metrics.results.clone());
         registry.register("repairs", "Repairs asked for by this worker", metrics.repairs.clone());
+        let help = "Labels that were left behind, are heard again, and were sent their desired version";
+        registry.register("labels_sent_again", help, metrics.left_behind.clone());
         metrics
     }
 

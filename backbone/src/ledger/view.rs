@@ -116,6 +116,14 @@ impl Ledger {
         }
     }
 
+    /// The stores that have labels that don't show what they should.
+    pub async fn stores_out_of_date(&self) -> Result<Vec<Store>, LedgerError> {
+        match &self.0 {
+            Backend::Mongo(mongo) => mongo.stores_out_of_date().await,
+            Backend::Sqlite(sqlite) => sqlite.stores_out_of_date().await,
+        }
+    }
+
     /// The labels of a store that don't show what they should, in ascending order from behind `after`, at most `limit`.
     pub async fn out_of_date(
         &self,

@@ -37,6 +37,7 @@ pub(crate) async fn labels_are_out_of_date_until_they_show_what_they_should(ledg
     assert_eq!(stale.iter().map(|stale| stale.label).collect::<Vec<_>>(), [label(2), label(3)]);
     assert_eq!(stale[0].outcome.as_ref().unwrap().outcome, Outcome::Unreachable);
     assert_eq!(stale[1].outcome, None, "in progress");
+    assert_eq!(ledger.stores_out_of_date().await.unwrap(), std::slice::from_ref(&store));
     let since = stale[1].since;
 
     // A newer version does not make it out of date anew.
@@ -46,6 +47,7 @@ pub(crate) async fn labels_are_out_of_date_until_they_show_what_they_should(ledg
 
     ledger.settle(&[shown(3, "t-2", 2), shown(2, "t-3", 1)]).await.unwrap();
     assert!(ledger.out_of_date(&store, None, 10).await.unwrap().is_empty());
+    assert!(ledger.stores_out_of_date().await.unwrap().is_empty());
     ledger.open(&[opening(1, "t-4", What::Forget)]).await.unwrap();
     let stale = ledger.out_of_date(&store, None, 10).await.unwrap();
     assert_eq!((stale.len(), stale[0].label, &stale[0].outcome), (1, label(1), &None));
@@ -74,7 +76,8 @@ pub(crate) async fn a_history_is_read_in_pages(ledger: Ledger) {
 
 pub(crate) async fn a_batch_has_progress(ledger: Ledger) {
     assert_eq!(ledger.progress(&id("promo")).await.unwrap(), Progress::default());
-    let all = [in_batch(shown(1, "t-1", 1)), in_batch(shown(2, "t-1", 1)), in_batch(ended(3, "t-1", 1, Outcome::Rejected))];
+    let all =
+        [in_batch(shown(1, "t-1", 1)), in_batch(shown(2, "t-1", 1)), in_batch(ended(3, "t-1", 1, Outcome::Rejected))];
     ledger.settle(&all).await.unwrap();
     ledger.settle(&[shown(4, "t-2", 1)]).await.unwrap();
     let progress = ledger.progress(&id("promo")).await.unwrap();

@@ -133,3 +133,43 @@ async fn the_labels_of_a_gateway_that_leaves_are_served_by_another() -> Result<(
     story.emulator.gateway_state(leaving, "online").await?;
     story.end().await
 }
+
+/// Labels that a store could not reach are brought up to date when they are heard again, without a new task of the
+/// store backend, and only once by all workers together.
+#[tokio::test]
+async fn labels_that_were_left_behind_are_sent_their_version_again() -> Result<()> {
+    let again = [("REPAIR_EVERY", "500ms"), ("REPAIR_AFTER", "2s")];
+    let often =
+        |config: StackConfig, (name, value): (&'static str, &'static str)| config.with_env(TASK_WORKER, name, value);
+    let story = Story::start(again.into_iter().fold(config(2, 20), often)).await?;
+    let registry = registry(&story)?;
+    let left = labels(20);
+    story.backend.enqueue(&price_update(&left, 1)).await?;
+    story.all_settled(LIMIT).await?;
+    for &label in &left {
+        story.emulator.place(label, json!({"nowhere": true})).await?;
+    }
+    for &label in &left {
+        until_unheard(&story, &registry, label).await?;
+    }
+    story.backend.enqueue(&Task { timeout_ms: Some(1000), ..price_update(&left, 2) }).await?;
+    story.all_settled(LIMIT).await?;
+    assert_eq!(story.metric("task_worker_labels_sent_again_total").await?, 0.0, "nobody hears them");
+
+    for &label in &left {
+        story.emulator.place(label, json!({"home": true})).await?;
+    }
+    let all_up_to_date = async |story: &Story| {
+        for &label in &left {
+            let shown = story.emulator.label(label).await?.history.last().and_then(|write| write.version);
+            if shown.map(protocol::Version::get) != Some(2) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    story.until("all labels show what they should", LIMIT, all_up_to_date).await?;
+    assert_eq!(story.metric("task_worker_labels_sent_again_total").await?, 20.0);
+    story.check_books().await?;
+    story.end().await
+}

@@ -42,6 +42,12 @@ impl Mongo {
         within("reading a label's history", Box::pin(find)).await
     }
 
+    pub(in crate::ledger) async fn stores_out_of_date(&self) -> Result<Vec<Store>, LedgerError> {
+        let distinct = self.labels.distinct("store", doc! { "out_of_date": { "$exists": true } });
+        let found = within("finding stores with labels that are out of date", distinct).await?;
+        Ok(found.iter().filter_map(|store| store.as_str()?.parse().ok()).collect())
+    }
+
     pub(in crate::ledger) async fn out_of_date(
         &self,
         store: &Store,

@@ -16,9 +16,8 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Vec<Recorded>, LedgerError> {
         // Nothing is later than the greatest number, and no text less than an empty one.
-        let (at, task) = place.map_or((i64::MAX, String::new()), |HistoryPlace { at, task_id }| {
-            (at.unix_millis(), task_id.to_string())
-        });
+        let (at, task) = place
+            .map_or((i64::MAX, String::new()), |HistoryPlace { at, task_id }| (at.unix_millis(), task_id.to_string()));
         let find = move |connection: &Connection| {
             let mut find = connection.prepare_cached(&format!(
                 "SELECT {OUTCOME}, fields FROM outcome WHERE label = ?1 AND (at, task_id) < (?2, ?3)
@@ -27,6 +26,15 @@ impl Sqlite {
             find.query_map(params![label.to_string(), at, task, limit.max(1)], recorded)?.collect()
         };
         self.read("reading a label's history", find).await
+    }
+
+    pub(in crate::ledger) async fn stores_out_of_date(&self) -> Result<Vec<Store>, LedgerError> {
+        let find = |connection: &Connection| {
+            let mut find =
+                connection.prepare_cached("SELECT DISTINCT store FROM label WHERE out_of_date IS NOT NULL")?;
+            find.query_map([], |row| row::parse(row, 0))?.collect()
+        };
+        self.read("finding stores with labels that are out of date", find).await
     }
 
     pub(in crate::ledger) async fn out_of_date(
