@@ -74,7 +74,8 @@ pub(crate) async fn a_history_is_read_in_pages(ledger: Ledger) {
 
 pub(crate) async fn a_batch_has_progress(ledger: Ledger) {
     assert_eq!(ledger.progress(&id("promo")).await.unwrap(), Progress::default());
-    let all = [in_batch(shown(1, "t-1", 1)), in_batch(shown(2, "t-1", 1)), in_batch(ended(3, "t-1", 1, Outcome::Rejected))];
+    let all =
+        [in_batch(shown(1, "t-1", 1)), in_batch(shown(2, "t-1", 1)), in_batch(ended(3, "t-1", 1, Outcome::Rejected))];
     ledger.settle(&all).await.unwrap();
     ledger.settle(&[shown(4, "t-2", 1)]).await.unwrap();
     let progress = ledger.progress(&id("promo")).await.unwrap();

@@ -16,9 +16,8 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Vec<Recorded>, LedgerError> {
         // Nothing is later than the greatest number, and no text less than an empty one.
-        let (at, task) = place.map_or((i64::MAX, String::new()), |HistoryPlace { at, task_id }| {
-            (at.unix_millis(), task_id.to_string())
-        });
+        let (at, task) = place
+            .map_or((i64::MAX, String::new()), |HistoryPlace { at, task_id }| (at.unix_millis(), task_id.to_string()));
         let find = move |connection: &Connection| {
             let mut find = connection.prepare_cached(&format!(
                 "SELECT {OUTCOME}, fields FROM outcome WHERE label = ?1 AND (at, task_id) < (?2, ?3)
