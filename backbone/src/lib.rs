@@ -11,3 +11,4 @@ pub mod mqtt;
 pub mod queue;
 pub mod registry;
 pub mod service;
+pub mod sheet;

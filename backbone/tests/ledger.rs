@@ -16,6 +16,8 @@ mod outcomes;
 mod reading;
 #[path = "ledger/telemetry.rs"]
 mod telemetry;
+#[path = "ledger/viewing.rs"]
+mod viewing;
 
 macro_rules! on_every_back_end {
     ($($module:ident: $($test:ident),+;)+) => {
@@ -62,6 +64,11 @@ on_every_back_end! {
     outage:
         a_caller_that_goes_away_harms_no_other,
         a_request_of_thousands_is_answered_in_order_and_batches_are_counted;
+    viewing:
+        the_first_record_of_a_request_counts,
+        labels_are_out_of_date_until_they_show_what_they_should,
+        a_history_is_read_in_pages,
+        a_batch_has_progress;
     telemetry:
         measurements_are_stored;
 }

@@ -1,16 +1,18 @@
 //! `esl bind`: which label stands for which product.
 
 use crate::{
-    bad_cell::{BadCell, lines_in},
-    bindings,
     cli::BindArgs,
     failure::{Ending, Failure},
+    file,
     output::Output,
     progress,
     text::{count, grouped},
 };
 use anyhow::Context;
-use backbone::ledger::{BindReport, Binding, Ledger, LedgerUrl};
+use backbone::{
+    ledger::{BindReport, Binding, Ledger, LedgerUrl},
+    sheet::{BadCell, lines_in, read_bindings},
+};
 use serde::Serialize;
 use std::fmt;
 
@@ -30,7 +32,7 @@ struct Report {
 
 /// Binds the labels of a file.
 pub(crate) async fn run(args: &BindArgs, output: Output) -> Result<Ending, Failure> {
-    let table = bindings::read(&args.file)?.demand(&args.file, args.skip_bad)?;
+    let table = file::demand(file::read(&args.file, read_bindings)?, &args.file, args.skip_bad)?;
     output.bad_cells(&table.bad);
     let ledger = open(&args.mongodb.mongodb_url).await?;
     let bound = bind(&ledger, &table.rows).await.with_context(|| at(&args.mongodb.mongodb_url))?;

@@ -3,12 +3,12 @@
 use crate::{
     cli::{DeadArgs, DeadCommand, ReplayArgs},
     failure::{Ending, Failure},
-    letters::{self, Letter},
+    letters,
     output::Output,
     text::count,
 };
 use anyhow::Context;
-use backbone::queue::AmqpUrl;
+use backbone::queue::{AmqpUrl, DeadLetter};
 use protocol::{TaskId, names::amqp};
 use serde::Serialize;
 use std::{
@@ -67,7 +67,7 @@ async fn run_replay(url: &AmqpUrl, args: &ReplayArgs, output: Output) -> Result<
             return Ok(Ending::NotAll);
         }
     }
-    let wanted = |letter: &Letter| args.all || letter.task_id().is_some_and(|id| args.task.contains(&id));
+    let wanted = |letter: &DeadLetter| args.all || letter.task_id().is_some_and(|id| args.task.contains(&id));
     let replayed = letters::replay(url, wanted).await?;
     let tasks: BTreeSet<TaskId> = replayed.tasks.iter().flatten().cloned().collect();
     let not_found: Vec<_> = args.task.iter().filter(|id| !tasks.contains(id)).cloned().collect();
@@ -84,8 +84,8 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-impl From<&Letter> for Listed {
-    fn from(letter: &Letter) -> Self {
+impl From<&DeadLetter> for Listed {
+    fn from(letter: &DeadLetter) -> Self {
         let body = letter.body();
         let start = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
         Self { task_id: letter.task_id(), reason: letter.reason().to_owned(), bytes: body.len(), body: start }

@@ -1,20 +1,23 @@
 //! `esl enqueue`: a price file becomes tasks.
 
 use crate::{
-    bad_cell::{BadCell, lines_in},
     balance::{Balance, Batch},
     bind::{open, write_skipped},
     cli::EnqueueArgs,
     failure::{Ending, Failure},
+    file,
     interrupt::Interrupts,
     output::Output,
-    prices::{self, PriceChange},
     publish::Publishing,
     text::{count, seconds},
     watch::{self, Follower},
 };
 use anyhow::Context;
-use backbone::{ledger::Ledger, service::now};
+use backbone::{
+    ledger::Ledger,
+    service::now,
+    sheet::{BadCell, PriceChange, lines_in, read_prices},
+};
 use protocol::{Action, BatchId, Store, Task};
 use serde::Serialize;
 use std::{
@@ -46,7 +49,7 @@ struct Report {
 
 /// Sends a price file.
 pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Failure> {
-    let table = prices::read(&args.file)?.demand(&args.file, args.skip_bad)?;
+    let table = file::demand(file::read(&args.file, read_prices)?, &args.file, args.skip_bad)?;
     output.bad_cells(&table.bad);
     let batch = args.batch.clone().map_or_else(|| made_up(&args.store), Ok)?;
     let tasks = tasks(args, &batch, &table.rows)?;

@@ -1,6 +1,6 @@
 //! How a command ends.
 
-use crate::bad_cell::BadCell;
+use backbone::sheet::BadCell;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -50,7 +50,7 @@ pub(crate) enum Failure {
 }
 
 fn lines(bad: &[BadCell]) -> String {
-    crate::text::count(crate::bad_cell::lines_in(bad) as u64, "line")
+    crate::text::count(backbone::sheet::lines_in(bad) as u64, "line")
 }
 
 impl Failure {

@@ -21,23 +21,20 @@
 //! - A task that was not confirmed is published again as it was, under the same `task_id`.
 //! - A dead letter is taken from its queue only after its copy in `esl.tasks` was confirmed.
 
-mod bad_cell;
 mod balance;
 mod bind;
-mod bindings;
 mod cli;
 mod dead;
 mod enqueue;
 mod failure;
+mod file;
 mod gateways;
 mod interrupt;
 mod label;
 mod letters;
 mod output;
-mod prices;
 mod progress;
 mod publish;
-mod table;
 mod text;
 mod watch;
 

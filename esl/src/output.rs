@@ -1,10 +1,8 @@
 //! Where a command's words go.
 
-use crate::{
-    bad_cell::BadCell,
-    failure::{Failure, FailureReport},
-};
+use crate::failure::{Failure, FailureReport};
 use anyhow::Context;
+use backbone::sheet::BadCell;
 use serde::Serialize;
 use std::{
     fmt::Display,

@@ -3,12 +3,12 @@
 use crate::{progress, text::chain};
 use anyhow::{Context, Result, anyhow};
 use backbone::{
-    queue::{AmqpUrl, Broker, Message, Publisher, QueueError, Routed},
+    queue::{AmqpUrl, Broker, Publisher, QueueError, enqueue},
     service::Backoff,
 };
 use futures::{StreamExt, stream};
 use indicatif::ProgressBar;
-use protocol::{Task, names::amqp};
+use protocol::Task;
 use std::{cell::Cell, time::Duration};
 use tokio_util::sync::CancellationToken;
 
@@ -28,19 +28,6 @@ pub(crate) async fn connect(url: &AmqpUrl) -> Result<Broker> {
         Ok::<_, QueueError>(broker)
     };
     open.await.with_context(|| format!("RabbitMQ at {url}"))
-}
-
-/// Publishes a task's body persistently, and waits for the confirm.
-///
-/// # Errors
-/// When the broker refuses it, has no queue for it, or is lost; whether it has the task is then unknown.
-pub(crate) async fn publish(publisher: &Publisher, body: &[u8]) -> Result<(), QueueError> {
-    let message = Message { routing_key: amqp::TASKS, body, persistent: true, mandatory: true, ..Message::default() };
-    match publisher.publish(message).await? {
-        Routed::Yes => Ok(()),
-        // Somebody deleted it; the next session declares it again.
-        Routed::Nowhere => Err(QueueError::Lost(format!("no queue {}", amqp::TASKS))),
-    }
 }
 
 /// Publishes tasks, session after session, until each is confirmed.
@@ -121,7 +108,7 @@ impl<'a> Publishing<'a> {
         let mut refused = Ok(());
         let confirms = stream::iter(missing)
             .take_until(enough.cancelled())
-            .map(async |(task, confirmed)| (confirmed, publish(publisher, &body(task)).await))
+            .map(async |(task, confirmed)| (confirmed, enqueue(publisher, &body(task)).await))
             .buffer_unordered(IN_FLIGHT);
         let mut confirms = std::pin::pin!(confirms);
         let mut silent = false;

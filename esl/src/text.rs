@@ -40,14 +40,6 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// The first `most` characters, with a mark where there are more.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
 /// An error with its causes as one sentence. A cause that the one before it repeats is left out, and of the MongoDB
 /// client's report on its servers (`Kind: .. Topology: { .. Error: Kind: .., labels: ..`) only the innermost error stays.
 pub(crate) fn chain(error: &anyhow::Error) -> String {
@@ -108,10 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_and_long_text_is_cut_between_characters() {
+    fn columns_are_aligned() {
         let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["façade".to_owned(), String::new()]];
         assert_eq!(table(&rows), "a       b\nfaçade\n");
-        assert_eq!(shortened("ação", 2), "aç…");
-        assert_eq!(shortened("ação", 4), "ação");
     }
 }

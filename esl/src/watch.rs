@@ -5,10 +5,10 @@ use crate::{
     bind::{at, open},
     cli::{Patience, WatchArgs},
     failure::{Ending, Failure},
+    file,
     interrupt::Interrupts,
     letters,
     output::Output,
-    prices::{self, PriceChange},
     progress,
     text::{chain, count, seconds},
 };
@@ -16,6 +16,7 @@ use anyhow::{Context, anyhow};
 use backbone::{
     ledger::{Ledger, LedgerError, LedgerUrl},
     queue::AmqpUrl,
+    sheet::{PriceChange, read_prices},
 };
 use indicatif::ProgressBar;
 use protocol::{BatchId, Outcome, Sku, Store, names::amqp};
@@ -38,7 +39,7 @@ pub(crate) async fn run(args: &WatchArgs, output: Output) -> Result<Ending, Fail
     let ledger = open(&args.mongodb.mongodb_url).await?;
     let batch = match (args.total, &args.file, &args.store) {
         (None, Some(file), Some(store)) => {
-            let changes = prices::read(file)?.demand(file, true)?.rows;
+            let changes = file::demand(file::read(file, read_prices)?, file, true)?.rows;
             counted(&ledger, &args.mongodb.mongodb_url, &args.batch, store, &changes).await?
         }
         (total, ..) => Batch { id: args.batch.clone(), labels: total.unwrap_or(0), without_label: Vec::new() },

@@ -143,6 +143,8 @@ pub mod ledger {
     pub const LABELS: &str = "labels";
     /// One document per label and task, never changed.
     pub const OUTCOMES: &str = "outcomes";
+    /// One document per request by which tasks were enqueued over HTTP.
+    pub const BATCHES: &str = "batches";
     /// Time series: how long RPCs took.
     pub const RPC_LATENCY: &str = "rpc_latency";
 }

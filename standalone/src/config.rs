@@ -2,6 +2,7 @@
 
 use backbone::service::{ServiceArgs, parse, parse_duration, parse_from};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
+use store_api::Tokens;
 
 /// Serves one store from one process, without any server: all roles, their queues, their ledger, and an MQTT broker for
 /// the gateways. What else the roles can be told, their variables in the environment tell them here too.
@@ -44,6 +45,14 @@ pub struct Flags {
     /// How old a gateway's report of a label may be for the gateway to count as hearing it
     #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
     pub route_stale_after: Duration,
+
+    /// Address of the HTTP API for the store backend; port 0 picks a free one. Other than loopback only with tokens
+    #[arg(long, env = "API_ADDR", default_value = "127.0.0.1:8080")]
+    pub api_addr: SocketAddr,
+
+    /// File with one line per token: name, token (or sha256: and its digest), and stores separated by commas (or *)
+    #[arg(long, env = "API_TOKENS", value_name = "FILE", value_parser = Tokens::read)]
+    pub tokens: Option<Tokens>,
 
     /// What every role can be told
     #[command(flatten, next_help_heading = "Process")]
@@ -102,6 +111,7 @@ impl FromStr for Size {
 pub struct Config {
     /// What the process is told.
     pub flags: Flags,
+    pub(crate) api: store_api::Config,
     pub(crate) worker: task_worker::Config,
     pub(crate) fwd_router: fwd_router::Config,
     pub(crate) bck_router: bck_router::Config,
@@ -119,11 +129,14 @@ impl Config {
 
     fn of(flags: Flags) -> Result<Self, ExitCode> {
         let Flags { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, .. } = flags;
+        let (api_addr, tokens) = (flags.api_addr, flags.tokens.clone());
+        let api = parse_from(["store-api"])?;
         let worker = parse_from(["task-worker"])?;
         let fwd_router = parse_from(["fwd-router"])?;
         let bck_router = parse_from(["bck-router", "--consume", "both"])?;
         let emulator = flags.emulate.map(|size| parse_from(emulator_args(size, &flags.emulator))).transpose()?;
         Ok(Self {
+            api: store_api::Config { api_addr, tokens, ..api },
             worker: task_worker::Config { rpc_timeout, task_concurrency, rpc_concurrency, ..worker },
             fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, ..fwd_router },
             bck_router: bck_router::Config { rpc_timeout, route_stale_after, ..bck_router },

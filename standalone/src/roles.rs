@@ -11,7 +11,7 @@ const FOR_THE_REST: Duration = Duration::from_secs(5);
 /// Starts all roles on this ground. Whoever asks stops first, then the routers, and gateways last: what is in flight
 /// needs them.
 pub(crate) fn start(config: Config, ground: &Ground, service: &Service) -> Result<(Stages, Vec<Readiness>)> {
-    let Config { worker, fwd_router, bck_router, emulator, .. } = config;
+    let Config { api, worker, fwd_router, bck_router, emulator, .. } = config;
     let grace = service.drain_grace.saturating_sub(FOR_THE_REST);
     let (mut stages, mut readiness) = (Stages::default(), Vec::new());
     let mut share = |name| {
@@ -22,6 +22,9 @@ pub(crate) fn start(config: Config, ground: &Ground, service: &Service) -> Resul
 
     let stage = stages.add();
     let worker = task_worker::Config { amqp: ground.amqp(), mongodb_url: ground.ledger(), ..worker };
+    let (amqp, redis, mongodb_url) = (ground.amqp(), ground.redis(), ground.ledger());
+    let api = store_api::Config { amqp, redis, mongodb_url, ..api };
+    stage.start(share("store-api"), |service| store_api::run(api, service));
     stage.start(share("task-worker"), |service| task_worker::run(worker, service));
 
     let stage = stages.add();

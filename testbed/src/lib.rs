@@ -45,5 +45,5 @@ pub use role::Role;
 pub use server::Server;
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;
-pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, Stack, StackConfig, TASK_WORKER};
+pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER};
 pub use standalone::Standalone;

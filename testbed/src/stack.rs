@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{Role, Servers, ServersConfig};
+use crate::{Role, Servers, ServersConfig, free_port};
 
 /// The binary that takes tasks and asks labels.
 pub const TASK_WORKER: &str = "task-worker";
@@ -15,6 +15,8 @@ pub const TASK_WORKER: &str = "task-worker";
 pub const FWD_ROUTER: &str = "fwd-router";
 /// The binary that takes gateways' answers back to who asked.
 pub const BCK_ROUTER: &str = "bck-router";
+/// The binary that serves HTTP for the store backend.
+pub const STORE_API: &str = "store-api";
 /// The binary that stands in for gateways and labels.
 pub const GATEWAY_EMULATOR: &str = "gateway-emulator";
 /// The binary that is all roles in one process, without servers.
@@ -33,6 +35,8 @@ pub struct StackConfig {
     pub fwd_routers: usize,
     /// How many bck-routers.
     pub bck_routers: usize,
+    /// How many store-apis; none by default.
+    pub store_apis: usize,
     /// How many gateways the emulator plays.
     pub gateways: usize,
     /// How many labels the emulator plays.
@@ -56,6 +60,7 @@ impl Default for StackConfig {
             workers: 2,
             fwd_routers: 2,
             bck_routers: 2,
+            store_apis: 0,
             gateways: 4,
             labels: 100,
             seed: 1,
@@ -86,6 +91,10 @@ pub struct Stack {
     pub fwd_routers: Vec<Role>,
     /// The bck-routers.
     pub bck_routers: Vec<Role>,
+    /// The store-apis.
+    pub store_apis: Vec<Role>,
+    /// Where the store-apis serve: `http://127.0.0.1:PORT`.
+    pub api_urls: Vec<String>,
     /// The servers.
     pub servers: Servers,
     config: StackConfig,
@@ -115,12 +124,19 @@ impl Stack {
     pub fn launch(servers: Servers, config: StackConfig) -> Result<Self> {
         let logs = LogDir::new(config.log_dir.as_deref())?;
         let start = |role| start_role(role, &servers, &config, logs.path());
+        let api_ports = (0..config.store_apis).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
+        let store_api = |port: &u16| {
+            let config = config.clone().with_env(STORE_API, "API_ADDR", format!("127.0.0.1:{port}"));
+            start_role(STORE_API, &servers, &config, logs.path())
+        };
         let several = |role, count| (0..count).map(|_| start(role)).collect::<Result<Vec<_>>>();
         Ok(Self {
             emulator: start(GATEWAY_EMULATOR)?,
             workers: several(TASK_WORKER, config.workers)?,
             fwd_routers: several(FWD_ROUTER, config.fwd_routers)?,
             bck_routers: several(BCK_ROUTER, config.bck_routers)?,
+            store_apis: api_ports.iter().map(store_api).collect::<Result<Vec<_>>>()?,
+            api_urls: api_ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect(),
             servers,
             config,
             logs,
@@ -143,7 +159,8 @@ impl Stack {
 
     /// All roles' processes, the emulator's included.
     pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut Role> {
-        self.workers.iter_mut().chain(&mut self.fwd_routers).chain(&mut self.bck_routers).chain([&mut self.emulator])
+        let routers = self.fwd_routers.iter_mut().chain(&mut self.bck_routers);
+        self.workers.iter_mut().chain(routers).chain(&mut self.store_apis).chain([&mut self.emulator])
     }
 
     /// A role that has ended, and how.

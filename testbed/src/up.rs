@@ -95,6 +95,7 @@ pub(crate) async fn start(size: &Size) -> Result<Stack> {
         workers: size.workers,
         fwd_routers: size.routers,
         bck_routers: size.routers,
+        store_apis: 1,
         gateways: size.gateways,
         labels: size.labels,
         seed: size.seed,
@@ -148,5 +149,6 @@ pub(crate) async fn role_ended(stack: &mut Stack) -> anyhow::Error {
 fn shell_lines(stack: &Stack) -> String {
     let mut env = stack.servers.env();
     env.push(("EMULATOR_URL", stack.emulator.admin_url()));
+    env.extend(stack.api_urls.first().map(|url| ("API_URL", url.clone())));
     env.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect()
 }

@@ -35,9 +35,12 @@ CREATE TABLE label (
     store TEXT,
     sku TEXT,
     desired_version INTEGER, desired_fields TEXT, desired_at INTEGER, desired_task TEXT,
-    shown_version INTEGER, shown_fields TEXT, shown_at INTEGER, shown_task TEXT, shown_gateway TEXT
+    shown_version INTEGER, shown_fields TEXT, shown_at INTEGER, shown_task TEXT, shown_gateway TEXT,
+    -- Since when it does not show what it should; NULL: it does.
+    out_of_date INTEGER
 ) STRICT;
 CREATE INDEX label_by_product ON label (store, sku);
+CREATE INDEX label_out_of_date ON label (store, mac) WHERE out_of_date IS NOT NULL;
 
 -- Never changed. `fields`: what a gateway acknowledged, so that it is known which price was on a label when.
 CREATE TABLE outcome (
@@ -57,7 +60,21 @@ CREATE TABLE outcome (
     UNIQUE (task_id, label)
 ) STRICT;
 CREATE INDEX outcome_by_label ON outcome (label, at);
-CREATE INDEX outcome_by_batch ON outcome (batch, outcome) WHERE batch IS NOT NULL;
+CREATE INDEX outcome_by_batch ON outcome (batch, outcome, at) WHERE batch IS NOT NULL;
+
+-- The requests by which tasks were enqueued over HTTP.
+CREATE TABLE enqueued (
+    store TEXT NOT NULL,
+    key TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    tasks INTEGER NOT NULL,
+    labels INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL,
+    PRIMARY KEY (store, key)
+) STRICT;
+CREATE INDEX enqueued_by_batch ON enqueued (batch);
 
 -- The oldest go when there are many.
 CREATE TABLE rpc_latency (

@@ -19,6 +19,7 @@ mod record;
 mod sqlite;
 mod telemetry;
 mod url;
+mod view;
 mod writer;
 
 pub use error::LedgerError;
@@ -26,6 +27,7 @@ pub use mongo::MongoUrl;
 pub use record::{BindReport, Binding, Desired, LabelRecord, LabelState, Opening, Settled, Settlement, Shown, What};
 pub use telemetry::{RpcLatency, Telemetry};
 pub use url::LedgerUrl;
+pub use view::{Enqueued, HistoryPlace, OutOfDate, Progress, Recorded};
 pub use writer::LedgerWriter;
 
 use mongo::Mongo;

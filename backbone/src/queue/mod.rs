@@ -6,6 +6,7 @@
 
 mod broker;
 mod consumer;
+mod dead_letters;
 mod delivery;
 mod embedded;
 mod error;
@@ -15,6 +16,7 @@ mod rpc;
 
 pub use broker::{AmqpArgs, AmqpUrl, Broker};
 pub use consumer::{Consumer, Settler};
+pub use dead_letters::{DeadLetter, Replayed, enqueue, look, replay};
 pub use delivery::{Delivery, Prefetch, Ticket};
 pub use embedded::EmbeddedQueues;
 pub use error::QueueError;

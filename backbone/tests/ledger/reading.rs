@@ -71,6 +71,9 @@ async fn processes_prepare_at_once_and_the_indexes_serve() {
     let plans = [
         doc! { "find": "labels", "filter": { "store": "sp-014", "sku": "saw" } },
         doc! { "find": "outcomes", "filter": { "label": "001a00000001" }, "sort": { "at": -1 } },
+        doc! { "find": "labels", "filter": { "store": "sp-014", "out_of_date": { "$exists": true } }, "sort": { "_id": 1 } },
+        doc! { "find": "outcomes", "filter": { "label": "001a00000001" }, "sort": { "at": -1, "_id": -1 } },
+        doc! { "find": "batches", "filter": { "batch": "promo" } },
         doc! { "aggregate": "outcomes", "cursor": {}, "pipeline": [
             { "$match": { "batch": "promo" } }, { "$group": { "_id": "$outcome", "labels": { "$sum": 1 } } },
         ] },

@@ -25,5 +25,7 @@ mod shuffled_versions;
 mod sku;
 mod standalone;
 mod start_order;
+mod store_api;
+mod store_api_contract;
 mod two_brokers;
 mod under_load;

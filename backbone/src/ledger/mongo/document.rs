@@ -1,7 +1,7 @@
 //! Documents as they are stored. Numbers are signed in BSON, times are dates, everything else is as on the wire.
 
 use crate::ledger::{Desired, LabelRecord, LedgerError, Settlement, Shown};
-use mongodb::bson::{self, DateTime, RawDocumentBuf};
+use mongodb::bson::{self, DateTime, RawDocumentBuf, rawdoc};
 use protocol::{BatchId, Fields, GatewayMac, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use std::{borrow::Cow, sync::Arc};
@@ -54,7 +54,15 @@ pub(super) struct OutcomeDocument {
     batch: Option<BatchId>,
     /// What a gateway acknowledged, so that it is known which price was on a label when. Old documents have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    fields: Option<Fields>,
+    pub(super) fields: Option<Fields>,
+}
+
+/// To be run after `desired` or `shown` has changed: keeps since when a label has not shown what it should, where that
+/// is so. It is stored because no index compares two fields.
+pub(super) fn mark_out_of_date() -> RawDocumentBuf {
+    let newer = rawdoc! { "$gt": ["$desired.version", { "$ifNull": ["$shown.version", -1_i64] }] };
+    let since = rawdoc! { "$ifNull": ["$out_of_date", "$$NOW"] };
+    rawdoc! { "$set": { "out_of_date": { "$cond": [newer, since, "$$REMOVE"] } } }
 }
 
 /// The `_id` of the outcome of a label in a task.

@@ -4,6 +4,8 @@
 //! pipeline whether it applies: measured, that costs the server less than a condition in the query. Values are wrapped
 //! in `$literal`, since a field's name or text may begin with a dollar sign.
 
+mod audit;
+mod batch;
 mod binding;
 mod command;
 mod document;
@@ -65,12 +67,16 @@ impl Mongo {
     pub(super) async fn prepare(&self) -> Result<(), LedgerError> {
         let index = |keys: Document| IndexModel::builder().keys(keys).build();
         let by_product = index(doc! { "store": 1, "sku": 1 });
-        within("indexing labels", self.labels.create_index(by_product)).await?;
+        let stale = IndexOptions::builder().partial_filter_expression(doc! { "out_of_date": { "$exists": true } });
+        let out_of_date = IndexModel::builder().keys(doc! { "store": 1, "_id": 1 }).options(stale.build()).build();
+        within("indexing labels", self.labels.create_indexes([by_product, out_of_date])).await?;
         let in_batches = IndexOptions::builder().partial_filter_expression(doc! { "batch": { "$exists": true } });
         let by_batch =
-            IndexModel::builder().keys(doc! { "batch": 1, "outcome": 1 }).options(in_batches.build()).build();
-        let by_label = index(doc! { "label": 1, "at": -1 });
+            IndexModel::builder().keys(doc! { "batch": 1, "outcome": 1, "at": 1 }).options(in_batches.build()).build();
+        let by_label = index(doc! { "label": 1, "at": -1, "_id": -1 });
         within("indexing outcomes", self.outcomes.create_indexes([by_batch, by_label])).await?;
+        let batches = self.database.collection::<Document>(names::BATCHES);
+        within("indexing batches", batches.create_index(index(doc! { "batch": 1 }))).await?;
         self.prepare_latency().await
     }
 

@@ -3,7 +3,7 @@
 use super::{
     Mongo,
     command::Write,
-    document::{ContentDocument, encode, outcome_id},
+    document::{ContentDocument, encode, mark_out_of_date, outcome_id},
 };
 use crate::ledger::{LabelRecord, LabelState, LedgerError, Opening, What};
 use crate::service::now;
@@ -69,7 +69,7 @@ fn updates(openings: &[Opening], at: Timestamp) -> Result<Vec<RawDocumentBuf>, L
 }
 
 fn forget(label: LabelMac) -> RawDocumentBuf {
-    rawdoc! { "q": { "_id": label.to_string() }, "u": { "$unset": { "shown": "" } } }
+    rawdoc! { "q": { "_id": label.to_string() }, "u": [{ "$unset": "shown" }, mark_out_of_date()] }
 }
 
 fn desire(opening: &Opening, version: Version, fields: &Fields, at: Timestamp) -> Result<RawDocumentBuf, LedgerError> {
@@ -80,5 +80,5 @@ fn desire(opening: &Opening, version: Version, fields: &Fields, at: Timestamp) -
         "desired": { "$cond": [newer, { "$literal": encode(DOING, &content)? }, "$desired"] },
         "store": { "$ifNull": ["$store", { "$literal": opening.store.as_str() }] },
     } };
-    Ok(rawdoc! { "q": { "_id": opening.label.to_string() }, "u": [set], "upsert": true })
+    Ok(rawdoc! { "q": { "_id": opening.label.to_string() }, "u": [set, mark_out_of_date()], "upsert": true })
 }

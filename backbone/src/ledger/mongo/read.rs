@@ -87,7 +87,7 @@ impl Mongo {
 }
 
 /// Each document once; those that are not there are left out.
-async fn find_by_id<T: DeserializeOwned + Send + Sync>(
+pub(super) async fn find_by_id<T: DeserializeOwned + Send + Sync>(
     doing: &'static str,
     collection: &Collection<T>,
     ids: &[String],

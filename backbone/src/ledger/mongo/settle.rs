@@ -3,7 +3,7 @@
 use super::{
     Mongo,
     command::Write,
-    document::{ContentDocument, OutcomeDocument, encode, outcome_id},
+    document::{ContentDocument, OutcomeDocument, encode, mark_out_of_date, outcome_id},
 };
 use crate::ledger::{LedgerError, Settled, Settlement};
 use mongodb::bson::{RawDocumentBuf, rawdoc};
@@ -89,6 +89,6 @@ impl Acknowledged<'_> {
         let set = rawdoc! { "$set": {
             "shown": { "$cond": [not_older, { "$literal": encode(SHOWING, &content)? }, "$shown"] },
         } };
-        Ok(rawdoc! { "q": { "_id": result.label.to_string() }, "u": [set] })
+        Ok(rawdoc! { "q": { "_id": result.label.to_string() }, "u": [set, mark_out_of_date()] })
     }
 }

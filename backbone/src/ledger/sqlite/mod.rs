@@ -3,6 +3,8 @@
 //! A job is atomic, and jobs are done one after the other; so unlike in MongoDB there is no order of writes within a
 //! call to get right, and no two calls meet.
 
+mod audit;
+mod batch;
 mod binding;
 mod latency;
 mod open;

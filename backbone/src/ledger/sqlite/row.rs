@@ -8,15 +8,17 @@ use rusqlite::{
 };
 use std::{error::Error, str::FromStr, sync::Arc};
 
-const LABEL: &str = "SELECT store, sku, desired_version, desired_fields, desired_at, desired_task,
-    shown_version, shown_fields, shown_at, shown_task, shown_gateway FROM label WHERE mac = ?1";
+/// The columns that [`record`] reads.
+pub(super) const RECORD: &str = "store, sku, desired_version, desired_fields, desired_at, desired_task,
+    shown_version, shown_fields, shown_at, shown_task, shown_gateway";
 /// The columns that [`outcome`] reads.
 pub(super) const OUTCOME: &str =
     "task_id, store, sku, label, version, outcome, reason, gateway, attempts, latency_ms, at, batch";
 
 /// What is known of a label.
 pub(super) fn label(connection: &Connection, label: LabelMac) -> rusqlite::Result<Option<LabelRecord>> {
-    connection.prepare_cached(LABEL)?.query_row([label.to_string()], record).optional()
+    let select = format!("SELECT {RECORD} FROM label WHERE mac = ?1");
+    connection.prepare_cached(&select)?.query_row([label.to_string()], record).optional()
 }
 
 /// How a label of a task ended.
@@ -29,7 +31,7 @@ pub(super) fn outcome_of(
     connection.prepare_cached(&select)?.query_row([task.as_str(), &label.to_string()], outcome).optional()
 }
 
-fn record(row: &Row<'_>) -> rusqlite::Result<LabelRecord> {
+pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<LabelRecord> {
     let desired = match parse_version(row, 2)? {
         Some(version) => Some(Desired { version, fields: fields(row, 3)?, at: time(row, 4)?, task_id: parse(row, 5)? }),
         None => None,
@@ -76,7 +78,7 @@ pub(super) fn parse<T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>>(
     row.get_ref(column)?.as_str()?.parse().map_err(|error: T::Err| unreadable(column, Type::Text, error))
 }
 
-fn parse_maybe<T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>>(
+pub(super) fn parse_maybe<T: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>>(
     row: &Row<'_>,
     column: usize,
 ) -> rusqlite::Result<Option<T>> {
@@ -89,11 +91,11 @@ pub(super) fn parse_version(row: &Row<'_>, column: usize) -> rusqlite::Result<Op
     version.transpose().map_err(|error| unreadable(column, Type::Integer, error))
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_unix_millis(row.get(column)?))
 }
 
-fn fields(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<Fields>> {
+pub(super) fn fields(row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<Fields>> {
     let text = row.get_ref(column)?.as_str()?;
     let fields: Fields = serde_json::from_str(text).map_err(|error| unreadable(column, Type::Text, error))?;
     Ok(Arc::new(fields))

@@ -5,13 +5,18 @@ use std::{collections::HashSet, fmt};
 
 /// A cell that can't be used, or, where it has no column, a whole line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct BadCell {
-    pub(crate) file: String,
-    pub(crate) line: u64,
+pub struct BadCell {
+    /// The file, as whoever reads it calls it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) column: Option<&'static str>,
-    pub(crate) value: String,
-    pub(crate) expected: String,
+    /// The column; absent: the whole line.
+    pub column: Option<&'static str>,
+    /// What is there.
+    pub value: String,
+    /// What should be.
+    pub expected: String,
 }
 
 impl fmt::Display for BadCell {
@@ -22,6 +27,6 @@ impl fmt::Display for BadCell {
 }
 
 /// How many lines these cells are in.
-pub(crate) fn lines_in(bad: &[BadCell]) -> usize {
+pub fn lines_in(bad: &[BadCell]) -> usize {
     bad.iter().map(|cell| cell.line).collect::<HashSet<_>>().len()
 }

@@ -1,11 +1,11 @@
 //! Price files: one product per line.
 
-use crate::{
-    failure::Failure,
-    table::{self, Columns, Line, Table},
+use super::{
+    SheetError, Table,
+    table::{self, Columns, Line},
 };
 use protocol::{Currency, Fields, Price, Sku, Version};
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 const COLUMNS: Columns = Columns { required: &["sku", "name", "price", "currency"], optional: &["version"] };
 /// As `protocol` takes it in a task's fields.
@@ -13,19 +13,23 @@ const MAX_NAME_BYTES: usize = 1024;
 
 /// A product's new price.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PriceChange {
-    pub(crate) sku: Sku,
-    pub(crate) version: Option<Version>,
-    pub(crate) fields: Fields,
+pub struct PriceChange {
+    /// The product.
+    pub sku: Sku,
+    /// The version of this change, where the file has one.
+    pub version: Option<Version>,
+    /// Name, price and currency.
+    pub fields: Fields,
 }
 
-/// Reads a price file.
+/// Reads a price file: columns sku, name, price, currency, and perhaps version. `file` is what it is called in what is
+/// said about it.
 ///
 /// # Errors
 /// When the file as a whole can't be used.
-pub(crate) fn read(path: &Path) -> Result<Table<PriceChange>, Failure> {
+pub fn read_prices(file: &str, bytes: &[u8]) -> Result<Table<PriceChange>, SheetError> {
     let mut first_lines = HashMap::new();
-    table::read(path, COLUMNS, |line| change(line, &mut first_lines))
+    table::read(file, bytes, COLUMNS, |line| change(line, &mut first_lines))
 }
 
 /// Looks at every cell, also where one before it is bad already.
@@ -43,7 +47,7 @@ fn change(line: &mut Line<'_>, first_lines: &mut HashMap<Sku, u64>) -> Option<Pr
 }
 
 /// Refuses what an earlier line has already: nobody knows which of the two is meant.
-pub(crate) fn once<K: std::hash::Hash + Eq + Clone>(
+pub(super) fn once<K: std::hash::Hash + Eq + Clone>(
     line: &mut Line<'_>,
     column: &'static str,
     key: K,
@@ -80,10 +84,8 @@ fn price(line: &mut Line<'_>) -> Option<Price> {
 mod tests {
     use super::*;
 
-    fn read_text(text: &str) -> Result<Table<PriceChange>, Failure> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        read(file.path())
+    fn read_text(text: &str) -> Result<Table<PriceChange>, SheetError> {
+        read_prices("prices.csv", text.as_bytes())
     }
 
     fn bad(text: &str) -> Vec<(u64, Option<&'static str>, String, String)> {
@@ -137,12 +139,5 @@ mod tests {
             bad("sku,name,price,currency\na,x,1,BRL\nb,x,1,BRL\na,x,2,BRL\n").remove(0);
         assert_eq!((line, column, value.as_str()), (4, Some("sku"), "a"));
         assert_eq!(expected, "each sku once in a file; line 2 has it already");
-    }
-
-    #[test]
-    fn a_missing_or_unreadable_file_is_named() {
-        let error = read(Path::new("no/such.csv")).unwrap_err().to_string();
-        assert!(error.starts_with("no/such.csv: No such file"), "{error}");
-        assert!(read(Path::new(".")).unwrap_err().to_string().starts_with(".: "));
     }
 }

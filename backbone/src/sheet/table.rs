@@ -3,46 +3,36 @@
 //! A file is taken as spreadsheets write it: with or without a byte order mark, lines ended either way, columns in any
 //! order and separated by commas, semicolons or tabs (whichever the header has most of), more columns than are needed.
 
-use crate::{bad_cell::BadCell, failure::Failure, text::shortened};
-use std::{fmt::Display, path::Path, str::FromStr};
+use super::{BadCell, SheetError};
+use std::{fmt::Display, str::FromStr};
 
 const SEPARATORS: [u8; 3] = *b",;\t";
 const VALUE_CHARS: usize = 80;
 
 /// Which columns a file has.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Columns {
+pub(super) struct Columns {
     /// These must be there.
-    pub(crate) required: &'static [&'static str],
+    pub(super) required: &'static [&'static str],
     /// These may be.
-    pub(crate) optional: &'static [&'static str],
+    pub(super) optional: &'static [&'static str],
 }
 
 /// What a file holds.
 #[derive(Debug)]
-pub(crate) struct Table<T> {
+pub struct Table<T> {
     /// From each good line.
-    pub(crate) rows: Vec<T>,
+    pub rows: Vec<T>,
     /// What is wrong in the others.
-    pub(crate) bad: Vec<BadCell>,
+    pub bad: Vec<BadCell>,
     /// Columns that nobody asked for.
-    pub(crate) ignored: Vec<String>,
-}
-
-impl<T> Table<T> {
-    /// The good lines: all of them, or, if that is wanted, those that are good.
-    pub(crate) fn demand(self, file: &Path, skip_bad: bool) -> Result<Self, Failure> {
-        if self.bad.is_empty() || (skip_bad && !self.rows.is_empty()) {
-            return Ok(self);
-        }
-        Err(Failure::BadLines { file: file.display().to_string(), bad: self.bad })
-    }
+    pub ignored: Vec<String>,
 }
 
 /// One line of a file.
-pub(crate) struct Line<'a> {
+pub(super) struct Line<'a> {
     /// Its number, from 1; the header is the first line that is not empty.
-    pub(crate) number: u64,
+    pub(super) number: u64,
     file: &'a str,
     header: &'a Header,
     record: &'a csv::StringRecord,
@@ -51,12 +41,12 @@ pub(crate) struct Line<'a> {
 
 impl Line<'_> {
     /// A cell as text; `None` where the file does not have the column.
-    pub(crate) fn text(&self, column: &str) -> Option<&str> {
+    pub(super) fn text(&self, column: &str) -> Option<&str> {
         self.header.place(column).and_then(|at| self.record.get(at))
     }
 
     /// A cell as what it must be; `None` where it is not that, which is then on record.
-    pub(crate) fn parse<V: FromStr<Err: Display>>(&mut self, column: &'static str) -> Option<V> {
+    pub(super) fn parse<V: FromStr<Err: Display>>(&mut self, column: &'static str) -> Option<V> {
         match self.text(column)?.parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -67,7 +57,7 @@ impl Line<'_> {
     }
 
     /// Puts on record that a cell can't be used.
-    pub(crate) fn refuse(&mut self, column: &'static str, expected: &str) {
+    pub(super) fn refuse(&mut self, column: &'static str, expected: &str) {
         let value = self.text(column).unwrap_or_default().to_owned();
         self.refuse_value(Some(column), &value, expected);
     }
@@ -99,6 +89,14 @@ fn expectation(error: &impl Display) -> String {
     text.split_once("expected ").map_or_else(|| text.clone(), |(_, expected)| expected.to_owned())
 }
 
+/// The first `most` characters, with a mark where there are more.
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
 /// The names of the columns, and what separates them.
 struct Header(Vec<String>, u8);
 
@@ -108,18 +106,15 @@ impl Header {
     }
 }
 
-/// Reads a file; `row` makes of a line what it stands for, or puts on record what is wrong with it.
-///
-/// # Errors
-/// When the file as a whole can't be used.
-pub(crate) fn read<T>(
-    path: &Path,
+/// Reads a sheet; `file` is what it is called in what is said about it, and `row` makes of a line what it stands for, or
+/// puts on record what is wrong with it.
+pub(super) fn read<T>(
+    file: &str,
+    bytes: &[u8],
     columns: Columns,
     row: impl FnMut(&mut Line<'_>) -> Option<T>,
-) -> Result<Table<T>, Failure> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| Failure::Input(format!("{file}: {error}")))?;
-    parse(&file, &bytes, columns, row).map_err(Failure::Input)
+) -> Result<Table<T>, SheetError> {
+    parse(file, bytes, columns, row).map_err(SheetError)
 }
 
 fn parse<T>(
@@ -220,7 +215,7 @@ impl LineNumbers<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bad_cell::lines_in;
+    use crate::sheet::lines_in;
 
     const COLUMNS: Columns = Columns { required: &["sku", "count"], optional: &["note"] };
 
@@ -285,6 +280,7 @@ mod tests {
 
     #[test]
     fn columns_that_nobody_asked_for_are_named() {
+        assert_eq!((shortened("ação", 2), shortened("ação", 4)), ("aç…".to_owned(), "ação".to_owned()));
         assert_eq!(read(b"sku,count,verson\na,1,2\n").unwrap().ignored, ["verson"]);
     }
 }

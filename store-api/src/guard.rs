@@ -1,0 +1,46 @@
+//! What every request passes: who asks, how many at a time, for how long.
+
+use crate::{api::Api, problem::Problem, tokens::Caller};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use std::time::Instant;
+
+/// Bounds, authenticates and counts a request.
+pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let response = bounded(&api, request, next).await.unwrap_or_else(Problem::into_response);
+    api.metrics.count_request(response.status().as_u16(), began.elapsed());
+    response
+}
+
+async fn bounded(api: &Api, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let busy = || Problem::unavailable("too many requests are served at this moment; repeat it after Retry-After");
+    let _permit = api.permits.try_acquire().map_err(|_| busy())?;
+    let caller = match &api.tokens {
+        None => Caller::local(),
+        Some(_) if request.uri().path() == "/v1/openapi.json" => Caller::local(),
+        Some(tokens) => {
+            let token = bearer(request.headers()).ok_or_else(|| unauthorized("no bearer token"))?;
+            tokens.caller(token).ok_or_else(|| unauthorized("an unknown token"))?.clone()
+        }
+    };
+    tracing::debug!(caller.name = %caller.name, http.path = request.uri().path(), "request");
+    request.extensions_mut().insert(caller);
+    let late =
+        |_| Problem::unavailable(format!("not done within {:?}; repeat it with the same Idempotency-Key", api.timeout));
+    tokio::time::timeout(api.timeout, next.run(request)).await.map_err(late)
+}
+
+fn unauthorized(what: &str) -> Problem {
+    let detail = format!("{what}: send the header Authorization: Bearer TOKEN with one of the server's tokens");
+    Problem::new(StatusCode::UNAUTHORIZED, detail)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
