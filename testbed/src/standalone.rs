@@ -60,7 +60,8 @@ impl Standalone {
             Some(ended) => ended.start_again()?,
             None => {
                 let data = self.data.path().to_str().context("the data folder's name is not UTF-8")?;
-                let args = ["--data", data, "--mqtt-listen", &self.mqtt.to_string()].map(str::to_owned);
+                let mqtt = self.mqtt.to_string();
+                let args = ["--data", data, "--mqtt-listen", &mqtt, "--api-addr", "127.0.0.1:0"].map(str::to_owned);
                 let env = env_of(STANDALONE, &self.config);
                 self.backbone = Some(Role::start(STANDALONE, &args, &env, self.logs.path())?);
             }

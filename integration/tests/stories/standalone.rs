@@ -62,7 +62,19 @@ async fn a_restarted_process_loses_nothing_and_asks_nothing_twice() -> Result<()
 async fn emulated_gateways_are_part_of_the_process() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let data = path(&folder.path().join("data"))?;
-    let args = ["--data", &data, "--mqtt-listen", "127.0.0.1:0", "--emulate", "4x100", "--", "--write-time", "0"];
+    let args = [
+        "--data",
+        &data,
+        "--mqtt-listen",
+        "127.0.0.1:0",
+        "--api-addr",
+        "127.0.0.1:0",
+        "--emulate",
+        "4x100",
+        "--",
+        "--write-time",
+        "0",
+    ];
     let mut role = Role::start(STANDALONE, &args.map(str::to_owned), &[], folder.path())?;
     role.wait_ready(READY_LIMIT).await?;
     let labels = role.json("/labels").await?;
