@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 #![allow(clippy::disallowed_methods, reason = "tests await what they spawn")]
 
+#[path = "queue/dead_letters.rs"]
+mod dead_letters;
 #[path = "queue/delivering.rs"]
 mod delivering;
 #[path = "queue/fixture.rs"]
@@ -37,6 +39,9 @@ macro_rules! on_every_back_end {
 }
 
 on_every_back_end! {
+    dead_letters:
+        who_looks_at_dead_letters_takes_none_away,
+        chosen_dead_letters_are_sent_again_and_the_others_stay;
     delivering:
         messages_come_in_order_and_settled_ones_are_gone,
         the_prefetch_bounds_what_is_in_hand,

@@ -30,7 +30,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|error| Problem::bad(error.body_text()))
+        query.map(|Query(query)| Self(query)).map_err(|error| Problem::unprocessable(error.body_text()))
     }
 }
 
@@ -85,8 +85,16 @@ impl<T: DeserializeOwned> FromRequest<Api> for JsonOf<T> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
         let body = read(api, request.into_body()).await?;
-        serde_json::from_slice(&body).map(Self).map_err(|error| Problem::bad(format!("the body: {error}")))
+        from_json(&body).map(Self)
     }
+}
+
+/// Reads JSON; what is JSON, but of another shape or with other values than expected, is told apart from what is none.
+pub(crate) fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("the body: {error}");
+        if error.is_data() { Problem::unprocessable(detail) } else { Problem::bad(detail) }
+    })
 }
 
 fn said(kind: Option<&str>) -> String {

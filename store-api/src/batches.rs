@@ -50,9 +50,19 @@ pub(crate) struct BatchView {
     eta_seconds: Option<f64>,
 }
 
+/// A server-sent event of a batch that is followed.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "for the document only")]
+pub(crate) struct BatchEvent {
+    /// `progress`, or at the end `complete`.
+    event: String,
+    /// The batch as it stands: what `GET /v1/batches/{batch}` answers, as JSON text.
+    data: String,
+}
+
 /// How far a batch is
 #[utoipa::path(get, path = "/v1/batches/{batch}", tag = "store",
-    params(("batch" = String, Path, min_length = 1, max_length = 128)),
+    params(("batch" = String, Path, pattern = "^[ -~]{1,128}$")),
     responses(
         (status = 200, body = BatchView),
         (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -109,9 +119,9 @@ fn view(batch: &BatchId, enqueued: &[Enqueued], progress: &Progress, now: Timest
 
 /// Follow a batch: events `progress`, and at its end `complete`, each with the batch as it stands
 #[utoipa::path(get, path = "/v1/batches/{batch}/events", tag = "store",
-    params(("batch" = String, Path, min_length = 1, max_length = 128)),
+    params(("batch" = String, Path, pattern = "^[ -~]{1,128}$")),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream"),
+        (status = 200, body = BatchEvent, content_type = "text/event-stream"),
         (status = "default", body = Problem, content_type = "application/problem+json"),
     ))]
 pub(crate) async fn events(

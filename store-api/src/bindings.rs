@@ -2,7 +2,7 @@
 
 use crate::{
     api::Api,
-    ask::{Format, PathOf, Sent, demand_labels, demand_store},
+    ask::{self, Format, PathOf, Sent, demand_labels, demand_store},
     problem::{Fault, Problem},
     shapes::Mac,
     tokens::Caller,
@@ -66,8 +66,7 @@ pub(crate) async fn bind(
 }
 
 fn from_json(store: &Store, body: &[u8]) -> Result<Vec<Binding>, Problem> {
-    let bindings: Vec<BindingShape> =
-        serde_json::from_slice(body).map_err(|error| Problem::bad(format!("the body: {error}")))?;
+    let bindings: Vec<BindingShape> = ask::from_json(body)?;
     let bind = |BindingShape { label, sku }| Binding { label, sku, store: store.clone() };
     Ok(bindings.into_iter().map(bind).collect())
 }

@@ -34,10 +34,10 @@ CREATE TABLE label (
     mac TEXT PRIMARY KEY,
     store TEXT,
     sku TEXT,
-    desired_version INTEGER, desired_fields TEXT, desired_at INTEGER, desired_task TEXT,
-    shown_version INTEGER, shown_fields TEXT, shown_at INTEGER, shown_task TEXT, shown_gateway TEXT,
     -- Since when it does not show what it should; NULL: it does.
-    out_of_date INTEGER
+    out_of_date INTEGER,
+    desired_version INTEGER, desired_fields TEXT, desired_at INTEGER, desired_task TEXT,
+    shown_version INTEGER, shown_fields TEXT, shown_at INTEGER, shown_task TEXT, shown_gateway TEXT
 ) STRICT;
 CREATE INDEX label_by_product ON label (store, sku);
 CREATE INDEX label_out_of_date ON label (store, mac) WHERE out_of_date IS NOT NULL;

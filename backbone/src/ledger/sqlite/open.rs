@@ -14,16 +14,16 @@ use rusqlite::{Connection, params};
 use std::collections::HashMap;
 
 const FORGET: &str = "UPDATE label SET shown_version = NULL, shown_fields = NULL, shown_at = NULL, shown_task = NULL,
-    shown_gateway = NULL WHERE mac = ?1";
-const DESIRE: &str = "INSERT INTO label (mac, store, desired_version, desired_fields, desired_at, desired_task)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+    shown_gateway = NULL, out_of_date = CASE WHEN desired_version IS NOT NULL THEN ifnull(out_of_date, ?2) END
+    WHERE mac = ?1";
+const DESIRE: &str = "INSERT INTO label (mac, store, desired_version, desired_fields, desired_at, desired_task,
+        out_of_date) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)
     ON CONFLICT (mac) DO UPDATE SET desired_version = excluded.desired_version,
         desired_fields = excluded.desired_fields, desired_at = excluded.desired_at,
-        desired_task = excluded.desired_task
+        desired_task = excluded.desired_task,
+        out_of_date = CASE WHEN excluded.desired_version > ifnull(shown_version, -1)
+            THEN ifnull(out_of_date, excluded.desired_at) END
     WHERE desired_version IS NULL OR desired_version < excluded.desired_version";
-/// By itself, as [`SETTLE_IN`].
-const MARK: &str = "UPDATE label SET out_of_date = ?2
-    WHERE mac = ?1 AND out_of_date IS NULL AND desired_version > ifnull(shown_version, -1)";
 /// By itself, since what is in an index is written again wherever it is set.
 const SETTLE_IN: &str = "UPDATE label SET store = ?2 WHERE mac = ?1 AND store IS NULL";
 
@@ -38,8 +38,7 @@ impl Sqlite {
 
 fn open(connection: &Connection, openings: &[Opening], at: Timestamp) -> rusqlite::Result<Vec<LabelState>> {
     for opening in openings.iter().filter(|opening| matches!(opening.what, What::Forget)) {
-        connection.prepare_cached(FORGET)?.execute([opening.label.to_string()])?;
-        mark(connection, opening.label, at)?;
+        connection.prepare_cached(FORGET)?.execute(params![opening.label.to_string(), at.unix_millis()])?;
     }
     for (version, opening, fields) in newest(openings).into_values() {
         desire(connection, opening, version, fields, at)?;
@@ -79,10 +78,5 @@ fn desire(
     let values = params![label, store, number(version), fields, at.unix_millis(), task];
     connection.prepare_cached(DESIRE)?.execute(values)?;
     connection.prepare_cached(SETTLE_IN)?.execute(params![label, store])?;
-    mark(connection, opening.label, at)
-}
-
-/// Keeps since when a label has not shown what it should, where that is so.
-fn mark(connection: &Connection, label: LabelMac, at: Timestamp) -> rusqlite::Result<()> {
-    connection.prepare_cached(MARK)?.execute(params![label.to_string(), at.unix_millis()]).map(drop)
+    Ok(())
 }

@@ -13,9 +13,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
 
 const SHOW: &str = "UPDATE label SET shown_version = ?2, shown_fields = ?3, shown_at = ?4, shown_task = ?5,
-    shown_gateway = ?6 WHERE mac = ?1 AND (shown_version IS NULL OR shown_version <= ?2)";
-const UP_TO_DATE: &str = "UPDATE label SET out_of_date = NULL
-    WHERE mac = ?1 AND out_of_date IS NOT NULL AND desired_version <= shown_version";
+    shown_gateway = ?6, out_of_date = CASE WHEN desired_version > ?2 THEN ifnull(out_of_date, ?4) END
+    WHERE mac = ?1 AND (shown_version IS NULL OR shown_version <= ?2)";
 const RECORD: &str = "INSERT INTO outcome (task_id, label, store, sku, version, outcome, reason, gateway, attempts,
     latency_ms, at, batch, fields) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
     ON CONFLICT DO NOTHING";
@@ -57,8 +56,7 @@ fn show(
     let (label, gateway) = (result.label.to_string(), maybe(result.gateway));
     let (fields, at, task) = (fields_text(fields)?, result.at.unix_millis(), result.task_id.as_str());
     let mut show = connection.prepare_cached(SHOW)?;
-    if show.execute(params![&label, number(version), fields, at, task, gateway])? > 0 {
-        connection.prepare_cached(UP_TO_DATE)?.execute([label])?;
+    if show.execute(params![label, number(version), fields, at, task, gateway])? > 0 {
         return Ok(version);
     }
     let mut find = connection.prepare_cached("SELECT shown_version FROM label WHERE mac = ?1")?;
