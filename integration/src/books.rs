@@ -1,8 +1,8 @@
 //! The books: results exchange, ledger and labels must tell the same story, and it must keep the promises.
 
-use crate::{EmulatedLabel, Story};
+use crate::{EmulatedLabel, Emulator, Story, results::Seen};
 use anyhow::{Context, Result, ensure};
-use backbone::ledger::LabelRecord;
+use backbone::ledger::{LabelRecord, Ledger};
 use protocol::{Action, LabelMac, Outcome, ResultMessage, Task, TaskId, names::amqp};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,18 +37,31 @@ impl Books {
     /// With the first violation found.
     pub async fn check(&self, story: &Story) -> Result<()> {
         self.wait_for_quiet(story).await?;
-        let enqueued = story.backend.enqueued();
+        let Story { backend, results, ledger, emulator, .. } = story;
+        self.check_entries(&backend.enqueued(), &results.seen(), ledger, emulator).await
+    }
+
+    /// Checks what is recorded and shown, once nothing is under way any more.
+    ///
+    /// # Errors
+    /// With the first violation found.
+    pub async fn check_entries(
+        &self,
+        enqueued: &[(Task, Vec<LabelMac>)],
+        results: &Seen,
+        ledger: &Ledger,
+        emulator: &Emulator,
+    ) -> Result<()> {
         let mut by_label: BTreeMap<LabelMac, Vec<&Task>> = BTreeMap::new();
-        for (task, labels) in &enqueued {
+        for (task, labels) in enqueued {
             for label in labels {
                 by_label.entry(*label).or_default().push(task);
             }
         }
-        let results = story.results.seen();
-        check_results(&results)?;
+        check_results(results)?;
         for (label, tasks) in &by_label {
-            let account = account(story, *label).await?;
-            self.check_label(*label, tasks, &account, &results)
+            let account = account(ledger, emulator, *label).await?;
+            self.check_label(*label, tasks, &account, results)
                 .with_context(|| format!("the books of label {label}"))?;
         }
         Ok(())
@@ -112,8 +125,6 @@ impl Books {
     }
 }
 
-type Seen = HashMap<(TaskId, LabelMac), Vec<ResultMessage>>;
-
 /// P1: one outcome for each task and label, however often it is published.
 fn check_results(results: &Seen) -> Result<()> {
     for ((task, label), results) in results {
@@ -136,11 +147,11 @@ fn check_evidence(outcome: &ResultMessage, account: &Account) -> Result<()> {
     Ok(())
 }
 
-async fn account(story: &Story, label: LabelMac) -> Result<Account> {
+async fn account(ledger: &Ledger, emulator: &Emulator, label: LabelMac) -> Result<Account> {
     let (record, history, emulated) = tokio::try_join!(
-        async { story.ledger.label(label).await.context("reading the ledger") },
-        async { story.ledger.history(label, 100_000).await.context("reading the ledger") },
-        story.emulator.label(label),
+        async { ledger.label(label).await.context("reading the ledger") },
+        async { ledger.history(label, 100_000).await.context("reading the ledger") },
+        emulator.label(label),
     )?;
     let count = history.len();
     let outcomes: HashMap<_, _> = history.into_iter().map(|result| (result.task_id.clone(), result)).collect();

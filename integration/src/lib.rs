@@ -1,5 +1,6 @@
-//! What stories across all roles are told with: a running backbone on real servers, a store backend that enqueues, an
-//! observer of the results, and the [books](Story::check_books) that must balance at the end.
+//! What stories across all roles are told with: a running backbone on real servers, or [without any](StandaloneStory),
+//! a store backend that enqueues, an observer of the results, and the [books](Story::check_books) that must balance at
+//! the end.
 //!
 //! The stories are in `tests/stories`, one module each. Run them with `make test`, or one by one with
 //! `target/debug/testbed exec -- cargo nextest run -p integration happy_path`.
@@ -10,6 +11,7 @@ mod books;
 mod emulator;
 mod load;
 mod results;
+mod standalone;
 mod story;
 mod stranger;
 
@@ -18,6 +20,7 @@ pub use backend::{Backend, price_update};
 pub use books::Books;
 pub use emulator::{EmulatedGateway, EmulatedLabel, Emulator, Hearer, Write};
 pub use load::Load;
-pub use results::Results;
+pub use results::{Results, Seen};
+pub use standalone::StandaloneStory;
 pub use story::{Story, gateway_mac, label_mac, labels, quick};
 pub use stranger::Stranger;

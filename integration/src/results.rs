@@ -12,7 +12,8 @@ use std::{
 };
 use tokio::{sync::watch, task::JoinHandle};
 
-type Seen = HashMap<(TaskId, LabelMac), Vec<ResultMessage>>;
+/// Results by task and label, in the order in which they came.
+pub type Seen = HashMap<(TaskId, LabelMac), Vec<ResultMessage>>;
 
 /// Every result published since it was started.
 pub struct Results {

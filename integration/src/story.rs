@@ -6,7 +6,7 @@ use backbone::{
     ledger::Ledger,
     queue::{AmqpUrl, Broker},
 };
-use protocol::{GatewayMac, LabelMac, TaskId};
+use protocol::{GatewayMac, LabelMac, Task, TaskId};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -52,8 +52,14 @@ pub fn quick(gateways: usize, labels: usize) -> StackConfig {
         emulator_args: ["--write-time", "5ms", "--report-interval", "500ms"].map(str::to_owned).to_vec(),
         ..StackConfig::default()
     };
-    let roles = [testbed::TASK_WORKER, testbed::FWD_ROUTER, testbed::BCK_ROUTER];
+    let roles = [testbed::TASK_WORKER, testbed::FWD_ROUTER, testbed::BCK_ROUTER, testbed::STANDALONE];
     roles.into_iter().fold(config, |config, role| config.with_env(role, "RPC_TIMEOUT", "2s"))
+}
+
+/// Every pair of task and label in what was enqueued.
+pub(crate) fn expected(enqueued: &[(Task, Vec<LabelMac>)]) -> Vec<(TaskId, LabelMac)> {
+    let pairs = enqueued.iter().flat_map(|(task, labels)| labels.iter().map(|label| (task.task_id.clone(), *label)));
+    pairs.collect()
 }
 
 impl Story {
@@ -73,10 +79,7 @@ impl Story {
 
     /// Every pair of task and label that must come to an outcome.
     pub fn expected(&self) -> Vec<(TaskId, LabelMac)> {
-        let enqueued = self.backend.enqueued();
-        let pairs =
-            enqueued.iter().flat_map(|(task, labels)| labels.iter().map(|label| (task.task_id.clone(), *label)));
-        pairs.collect()
+        expected(&self.backend.enqueued())
     }
 
     /// How many updates are confirmed by the broker and have no result yet.

@@ -59,3 +59,12 @@ fn roles_never_import_roles() {
     let found: Vec<_> = ROLES.into_iter().filter(|role| dependencies["backbone"].contains(*role)).collect();
     assert!(found.is_empty(), "backbone imports {found:?}");
 }
+
+#[test]
+fn only_standalone_imports_several_roles() {
+    for (name, dependencies) in dependencies() {
+        let roles = ROLES.into_iter().filter(|role| dependencies.contains(*role)).count();
+        assert!(name == "standalone" || roles <= 1, "{name} imports {roles} roles");
+        assert!(!dependencies.contains("standalone"), "{name} imports standalone");
+    }
+}

@@ -1,177 +1,171 @@
 //! `testbed demo`
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use testbed::{Role, Stack, role};
-use tokio::process::Command;
+use serde_json::Value;
+use testbed::{Role, STANDALONE, free_port};
 
-use crate::signals::Signals;
-use crate::up::{self, Size};
+use crate::prices::{SETTLE, Sheets, say_wrong};
+use crate::signals::{Signals, reaches_children};
 
-const SETTLE: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
-const LABELS_SAID: usize = 5;
+const BATCH: &str = "demo";
+const LOOK: Duration = Duration::from_millis(100);
+const READY_LIMIT: Duration = Duration::from_secs(30);
 
-/// Runs everything, binds labels to products, changes the prices, and checks every label.
+/// Runs the backbone as one process without servers, changes prices over HTTP, and checks every label. In a terminal
+/// it stays until Ctrl-C, to be asked.
 #[derive(Args)]
 pub(crate) struct Demo {
     #[command(flatten)]
-    size: Size,
-    /// Which label shows which product: columns `label`, `sku` and `store`.
-    #[arg(long, default_value = "demo/bindings.csv")]
-    bindings: PathBuf,
-    /// The new prices: columns `sku`, `name`, `price` and `currency`.
-    #[arg(long, default_value = "demo/prices.csv")]
-    prices: PathBuf,
-    /// The store whose prices change.
-    #[arg(long, default_value = "sp-014")]
-    store: String,
-    /// The longest that each of the two commands may take, in seconds.
+    sheets: Sheets,
+    /// How many gateways are emulated.
+    #[arg(long, default_value_t = 10)]
+    gateways: usize,
+    /// How many labels are emulated.
+    #[arg(long, default_value_t = 2_000)]
+    labels: usize,
+    /// Median time that an emulated write to a label takes. A real one takes some 590ms: a trial need not wait for that.
+    #[arg(long, default_value = "100ms")]
+    write_time: String,
+    /// The longest that the labels may take, in seconds.
     #[arg(long, default_value_t = 300)]
     limit_seconds: u64,
 }
 
+/// What is used of a batch's progress.
 #[derive(Deserialize)]
-struct Binding {
-    label: String,
-    sku: String,
-    store: String,
+struct Batch {
+    labels: Option<u64>,
+    done: u64,
+    complete: bool,
+    labels_per_second: Option<f64>,
+    outcomes: BTreeMap<String, u64>,
 }
 
-#[derive(Deserialize)]
-struct Price {
-    sku: String,
-    price: String,
-}
-
-#[derive(Deserialize)]
-struct EmulatedLabel {
-    mac: String,
-    shown: Option<Shown>,
-}
-
-#[derive(Deserialize)]
-struct Shown {
-    fields: Fields,
-}
-
-#[derive(Deserialize)]
-struct Fields {
-    price: String,
+/// The backbone's process, and its API.
+struct Store {
+    role: Role,
+    api: String,
+    client: reqwest::Client,
 }
 
 impl Demo {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let mut signals = Signals::listen()?;
-        let wanted = self.wanted_prices()?;
-        let mut stack = tokio::select! {
-            _ = signals.next() => return Ok(ExitCode::FAILURE),
-            started = up::start(&self.size) => started?,
-        };
+        let wanted = self.sheets.wanted()?;
+        let folder = tempfile::Builder::new().prefix("esl-demo-").tempdir().context("making a data folder")?;
+        let mut store = self.start(folder.path()).await?;
         let all_right = tokio::select! {
             _ = signals.next() => bail!("interrupted"),
-            outcome = self.change_and_check(&stack, &wanted) => outcome?,
+            outcome = self.change_and_check(&mut store, &wanted) => outcome?,
         };
-        if let Some((role, status)) = stack.ended_role() {
-            bail!("{} ended with {status}; its log ends:\n{}", role.name(), role.log_tail());
+        if all_right && std::io::stdout().is_terminal() {
+            println!("\nCtrl-C ends it.");
+            if reaches_children(signals.next().await) {
+                store.role.wait().await?;
+                return Ok(ExitCode::SUCCESS);
+            }
         }
-        up::stop(stack).await?;
+        let status = store.role.stop().await?;
+        ensure!(status.success(), "standalone ended with {status}; its log ends:\n{}", store.role.log_tail());
         Ok(if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    async fn change_and_check(&self, stack: &Stack, wanted: &BTreeMap<String, String>) -> Result<bool> {
-        let (bindings, prices) = (path_text(&self.bindings)?, path_text(&self.prices)?);
-        self.esl(stack, &["bind", bindings]).await?;
-        let enqueue = ["enqueue", prices, "--store", &self.store, "--batch", "demo", "--watch"];
-        self.esl(stack, &enqueue).await?;
-        let end = Instant::now() + SETTLE;
+    async fn start(&self, folder: &Path) -> Result<Store> {
+        let began = Instant::now();
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)).to_string();
+        let data = folder.join("data").to_str().context("the folder's name is not UTF-8")?.to_owned();
+        let size = format!("{}x{}", self.gateways, self.labels);
+        let ports = ["--data", &data, "--mqtt-listen", "127.0.0.1:0", "--api-addr", &api];
+        let emulate = ["--emulate", &size, "--", "--write-time", &self.write_time];
+        let args: Vec<_> = ports.into_iter().chain(emulate).map(str::to_owned).collect();
+        let mut role = Role::start(STANDALONE, &args, &[], folder)?;
+        role.wait_ready(READY_LIMIT).await?;
+        println!("standalone is ready after {:.1} s, no server needed", began.elapsed().as_secs_f64());
+        Ok(Store { role, api: format!("http://{api}"), client: reqwest::Client::new() })
+    }
+
+    async fn change_and_check(&self, store: &mut Store, wanted: &BTreeMap<String, String>) -> Result<bool> {
+        let Sheets { bindings, prices, store: name } = &self.sheets;
+        let bind = store.client.put(format!("{}/v1/stores/{name}/bindings", store.api));
+        store.send(bind, std::fs::read(bindings).with_context(|| format!("reading {}", bindings.display()))?).await?;
+        let enqueue = store.client.post(format!("{}/v1/stores/{name}/tasks?batch={BATCH}", store.api));
+        store.send(enqueue, std::fs::read(prices).with_context(|| format!("reading {}", prices.display()))?).await?;
+        let batch = self.follow(store).await?;
+        let balance: Vec<_> = batch.outcomes.iter().filter(|(_, count)| **count > 0).collect();
+        let balance: Vec<_> = balance.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+        println!("{}; {:.0} labels/s", balance.join(", "), batch.labels_per_second.unwrap_or(0.0));
+        say_latencies(&store.latencies(wanted.keys()).await?);
+        let all_right = say_wrong(&store.role, wanted, SETTLE).await?;
+        let api = &store.api;
+        let label = wanted.keys().next().context("finding a label")?;
+        println!("\ncurl {api}/v1/batches/{BATCH}");
+        println!("curl {api}/v1/labels/{label}");
+        println!("curl {api}/v1/labels/{label}/history");
+        println!("curl {api}/v1/stores/{name}/out-of-date");
+        Ok(all_right)
+    }
+
+    async fn follow(&self, store: &mut Store) -> Result<Batch> {
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} labels, {per_sec}").context("drawing")?;
+        let bar = ProgressBar::new(0).with_style(style);
+        let end = Instant::now() + Duration::from_secs(self.limit_seconds);
         loop {
-            let wrong = wrong_labels(&stack.emulator, wanted).await?;
-            if wrong.is_empty() || Instant::now() >= end {
-                println!("{} of {} labels show their price", wanted.len() - wrong.len(), wanted.len());
-                for line in wrong.iter().take(LABELS_SAID) {
-                    println!("  {line}");
-                }
-                return Ok(wrong.is_empty());
+            let batch: Batch = store.get(&format!("/v1/batches/{BATCH}")).await?;
+            bar.set_length(batch.labels.unwrap_or(0));
+            bar.set_position(batch.done);
+            if batch.complete {
+                bar.finish();
+                return Ok(batch);
+            }
+            ensure!(Instant::now() < end, "{} labels done, and no more time", batch.done);
+            if !store.role.is_running() {
+                bail!("standalone has ended; its log ends:\n{}", store.role.log_tail());
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+}
 
-    /// Runs the project's command line tool, which speaks to the terminal by itself.
-    async fn esl(&self, stack: &Stack, args: &[&str]) -> Result<()> {
-        println!("esl {}", args.join(" "));
-        let mut child = Command::new(role::binary("esl")?)
-            .args(args)
-            .envs(stack.servers.env())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting esl")?;
-        let limit = Duration::from_secs(self.limit_seconds);
-        let status = tokio::time::timeout(limit, child.wait())
-            .await
-            .with_context(|| format!("esl {} has not ended within {limit:?}", args[0]))?
-            .context("waiting for esl")?;
-        if !status.success() {
-            bail!("esl {} ended with {status}", args[0]);
-        }
+impl Store {
+    async fn send(&self, request: reqwest::RequestBuilder, csv: Vec<u8>) -> Result<()> {
+        let answer = request.header("content-type", "text/csv").body(csv).send().await.context("asking the API")?;
+        let (status, url) = (answer.status(), answer.url().clone());
+        let text = answer.text().await.unwrap_or_default();
+        ensure!(status.is_success(), "{url} answered {status}: {text}");
         Ok(())
     }
 
-    /// The price that each bound label of the store must show in the end.
-    fn wanted_prices(&self) -> Result<BTreeMap<String, String>> {
-        let prices: BTreeMap<_, _> =
-            read_csv::<Price>(&self.prices)?.into_iter().map(|row| (row.sku, row.price)).collect();
-        let bindings = read_csv::<Binding>(&self.bindings)?;
-        let wanted: BTreeMap<_, _> = bindings
-            .into_iter()
-            .filter(|row| row.store == self.store)
-            .filter_map(|row| Some((wire_mac(&row.label), prices.get(&row.sku)?.clone())))
-            .collect();
-        if wanted.is_empty() {
-            bail!("no label in {} has a price in {}", self.bindings.display(), self.prices.display());
+    async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.client.get(format!("{}{path}", self.api)).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status).context("asking the API")?;
+        answer.json().await.with_context(|| format!("reading {path}"))
+    }
+
+    /// How long each of these labels took, in milliseconds, from the first delivery of its task.
+    async fn latencies(&self, labels: impl Iterator<Item = &String>) -> Result<Vec<u64>> {
+        let mut latencies = Vec::new();
+        for label in labels {
+            let history: Value = self.get(&format!("/v1/labels/{label}/history?limit=1")).await?;
+            latencies.extend(history["outcomes"][0]["latency_ms"].as_u64());
         }
-        Ok(wanted)
+        latencies.sort_unstable();
+        Ok(latencies)
     }
 }
 
-/// One line for each label that doesn't show what it should.
-async fn wrong_labels(emulator: &Role, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let labels: Vec<EmulatedLabel> =
-        serde_json::from_value(emulator.json("/labels").await?).context("reading the emulator's labels")?;
-    let shown: BTreeMap<_, _> = labels.into_iter().map(|label| (wire_mac(&label.mac), label.shown)).collect();
-    let mut wrong = BTreeSet::new();
-    for (mac, price) in wanted {
-        match shown.get(mac) {
-            Some(Some(shown)) if shown.fields.price == *price => continue,
-            Some(Some(shown)) => wrong.insert(format!("{mac} shows {}, not {price}", shown.fields.price)),
-            Some(None) => wrong.insert(format!("{mac} shows nothing, not {price}")),
-            None => wrong.insert(format!("{mac} is unknown to the emulator")),
-        };
+fn say_latencies(sorted: &[u64]) {
+    let quantile = |part: f64| sorted.get(((sorted.len() as f64 * part) as usize).min(sorted.len().saturating_sub(1)));
+    if let (Some(p50), Some(p99)) = (quantile(0.5), quantile(0.99)) {
+        println!("from a task's first delivery to its label: p50 {p50} ms, p99 {p99} ms");
     }
-    Ok(wrong.into_iter().collect())
-}
-
-fn read_csv<Row: DeserializeOwned>(path: &Path) -> Result<Vec<Row>> {
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .with_context(|| format!("opening {}", path.display()))?;
-    reader.deserialize().collect::<Result<_, _>>().with_context(|| format!("reading {}", path.display()))
-}
-
-/// A MAC as on the wire: 12 lowercase hex digits.
-fn wire_mac(text: &str) -> String {
-    text.chars().filter(char::is_ascii_hexdigit).map(|digit| digit.to_ascii_lowercase()).collect()
-}
-
-fn path_text(path: &Path) -> Result<&str> {
-    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
 }

@@ -4,7 +4,8 @@
 //! - [`RabbitMq`], [`Redis`], [`Mosquitto`], [`MongoDb`]: one real server each, on a free port of
 //!   127.0.0.1 and in a folder of its own. [`Server`] is what they share: stop, kill, pause, start again.
 //! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
-//! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together.
+//! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together;
+//!   [`Standalone`]: all roles as one process, without servers.
 //! - [`install::ensure_installed`]: installs the servers on a machine that hasn't got them.
 //!
 //! RabbitMQ takes seconds to start, so a test run shares one: `testbed exec -- cargo nextest run` starts
@@ -30,6 +31,7 @@ mod server;
 mod servers;
 mod shared;
 mod stack;
+mod standalone;
 
 pub use management::Management;
 pub use mongodb::{MongoDb, MongoDbOptions};
@@ -43,4 +45,5 @@ pub use role::Role;
 pub use server::Server;
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;
-pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STORE_API, Stack, StackConfig, TASK_WORKER};
+pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER};
+pub use standalone::Standalone;

@@ -1,7 +1,9 @@
 //! `testbed`: installs the servers, and runs them for tests, trials and the demo.
 
+mod cluster_demo;
 mod demo;
 mod exec;
+mod prices;
 mod signals;
 mod up;
 
@@ -20,8 +22,10 @@ enum Command {
     Exec(exec::Exec),
     /// Run servers and roles until Ctrl-C, and say where they are.
     Up(up::Up),
-    /// Bind labels, change their prices, and check that every label shows its price.
+    /// Change prices over HTTP on a backbone that is one process, and check that every label shows its price.
     Demo(demo::Demo),
+    /// The same on real servers with two of each role.
+    ClusterDemo(cluster_demo::ClusterDemo),
 }
 
 #[tokio::main]
@@ -31,6 +35,7 @@ async fn main() -> ExitCode {
         Command::Exec(exec) => exec.run().await,
         Command::Up(up) => up.run().await,
         Command::Demo(demo) => demo.run().await,
+        Command::ClusterDemo(demo) => demo.run().await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");

@@ -19,6 +19,8 @@ pub const BCK_ROUTER: &str = "bck-router";
 pub const STORE_API: &str = "store-api";
 /// The binary that stands in for gateways and labels.
 pub const GATEWAY_EMULATOR: &str = "gateway-emulator";
+/// The binary that is all roles in one process, without servers.
+pub const STANDALONE: &str = "standalone";
 
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -99,7 +101,7 @@ pub struct Stack {
     logs: LogDir,
 }
 
-enum LogDir {
+pub(crate) enum LogDir {
     Kept(PathBuf),
     Removed(TempDir),
 }
@@ -199,7 +201,7 @@ impl Stack {
 }
 
 impl LogDir {
-    fn new(wanted: Option<&Path>) -> Result<Self> {
+    pub(crate) fn new(wanted: Option<&Path>) -> Result<Self> {
         if let Some(folder) = wanted {
             return Ok(Self::Kept(folder.to_owned()));
         }
@@ -207,7 +209,7 @@ impl LogDir {
         Ok(Self::Removed(folder.context("making a folder for logs")?))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Kept(folder) => folder,
             Self::Removed(folder) => folder.path(),
@@ -215,20 +217,24 @@ impl LogDir {
     }
 }
 
-fn start_role(role: &str, servers: &Servers, config: &StackConfig, logs: &Path) -> Result<Role> {
-    let mut args = Vec::new();
-    if role == GATEWAY_EMULATOR {
-        let counts = [
-            ("--gateways", config.gateways.to_string()),
-            ("--labels", config.labels.to_string()),
-            ("--seed", config.seed.to_string()),
-        ];
-        args.extend(counts.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        args.extend(config.emulator_args.iter().cloned());
-    }
-    let mut env = servers.env();
-    env.push(("RUST_LOG", config.rust_log.clone()));
-    let more = config.env.iter().filter(|(of, ..)| *of == role);
-    env.extend(more.map(|(_, name, value)| (*name, value.clone())));
+fn start_role(role: &'static str, servers: &Servers, config: &StackConfig, logs: &Path) -> Result<Role> {
+    let args = if role == GATEWAY_EMULATOR { emulator_args(config) } else { Vec::new() };
+    let env: Vec<_> = servers.env().into_iter().chain(env_of(role, config)).collect();
     Role::start(role, &args, &env, logs)
+}
+
+pub(crate) fn emulator_args(config: &StackConfig) -> Vec<String> {
+    let counts = [
+        ("--gateways", config.gateways.to_string()),
+        ("--labels", config.labels.to_string()),
+        ("--seed", config.seed.to_string()),
+    ];
+    let args = counts.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+    args.chain(config.emulator_args.iter().cloned()).collect()
+}
+
+/// What a role finds in its environment, besides where the servers are.
+pub(crate) fn env_of(role: &str, config: &StackConfig) -> Vec<(&'static str, String)> {
+    let more = config.env.iter().filter(|(of, ..)| *of == role).map(|(_, name, value)| (*name, value.clone()));
+    [("RUST_LOG", config.rust_log.clone())].into_iter().chain(more).collect()
 }

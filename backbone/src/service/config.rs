@@ -1,7 +1,7 @@
 //! Configuration: every flag is also an environment variable, and a bad one is one sentence.
 
 use clap::{Args, Parser, error::ContextKind, error::ErrorKind};
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, process::ExitCode, time::Duration};
 
 /// What every role can be told.
 #[derive(Debug, Clone, Args)]
@@ -39,7 +39,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// With the exit code: 0 after `--help` and `--version`, else 2.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
-    C::try_parse().map_err(|error| match error.kind() {
+    parse_from(std::env::args_os())
+}
+
+/// The same with flags from elsewhere, of which the first is the program's name: for a process that has several roles.
+///
+/// # Errors
+/// With the exit code: 0 after `--help` and `--version`, else 2.
+pub fn parse_from<C: Parser>(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<C, ExitCode> {
+    C::try_parse_from(args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             ExitCode::from(u8::from(error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) * 2)

@@ -1,11 +1,14 @@
 //! From the first log line to the exit code.
 
-use super::{Readiness, ServiceArgs, admin};
+use super::{
+    Readiness, ServiceArgs,
+    admin::{AdminPort, Part},
+};
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
-use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, process::ExitCode, time::Duration};
 use tokio::{net::TcpListener, signal::unix, signal::unix::SignalKind};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// What a role is given to live by.
@@ -21,24 +24,7 @@ pub struct Service {
     pub drain_grace: Duration,
     /// Where the role registers its metrics, which get its name as prefix, before it opens the admin port.
     pub metrics: Registry,
-    listener: Option<TcpListener>,
     admin: AdminPort,
-}
-
-/// The task that serves the admin port, which outlives the role: probes are answered while it drains.
-#[derive(Debug, Clone, Default)]
-struct AdminPort {
-    tasks: TaskTracker,
-    closed: CancellationToken,
-}
-
-impl AdminPort {
-    async fn close(self) {
-        self.closed.cancel();
-        self.tasks.close();
-        // A client that holds its connection open must not hold up the exit.
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
-    }
 }
 
 impl Service {
@@ -47,28 +33,31 @@ impl Service {
             .await
             .with_context(|| format!("binding the admin port, ADMIN_ADDR {}", args.admin_addr))?;
         tracing::info!(admin.addr = %listener.local_addr()?, "{name} starts");
-        Ok(Self {
+        Ok(Self::new(name, args.drain_grace, AdminPort::new(listener)))
+    }
+
+    fn new(name: &'static str, drain_grace: Duration, admin: AdminPort) -> Self {
+        Self {
             name,
             stop: CancellationToken::new(),
             readiness: Readiness::default(),
-            drain_grace: args.drain_grace,
+            drain_grace,
             metrics: Registry::with_prefix(name.replace('-', "_")),
-            listener: Some(listener),
-            admin: AdminPort::default(),
-        })
+            admin,
+        }
+    }
+
+    /// What one more role of this process lives by, whose `stop` the caller cancels. The admin port, which all share,
+    /// answers when each of them has opened it, and is ready when all are.
+    pub fn share(&self, name: &'static str, drain_grace: Duration) -> Self {
+        self.admin.await_another();
+        Self::new(name, drain_grace, self.admin.clone())
     }
 
     /// Opens the admin port with the metrics registered so far; `more` is what else the role serves there.
     pub fn open_admin_port(&mut self, more: axum::Router) {
-        if let Some(listener) = self.listener.take() {
-            let metrics = Arc::new(std::mem::take(&mut self.metrics));
-            let server = admin::serve(listener, self.readiness.clone(), metrics, more, self.admin.closed.clone());
-            self.admin.tasks.spawn(async move {
-                if let Err(error) = server.await {
-                    tracing::error!("the admin port failed: {error}");
-                }
-            });
-        }
+        let metrics = std::mem::take(&mut self.metrics);
+        self.admin.open(Part { name: self.name, readiness: self.readiness.clone(), metrics, more });
     }
 }
 

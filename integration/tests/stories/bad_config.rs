@@ -114,7 +114,7 @@ async fn refuses(role: &str, variable: &str, value: &str) -> Result<()> {
 }
 
 /// What a role that refuses to start says.
-fn one_sentence(role: &str, output: &Output) -> Result<String> {
+pub(crate) fn one_sentence(role: &str, output: &Output) -> Result<String> {
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     ensure!(!output.status.success(), "{role} ended with success and said: {said}");
     ensure!(output.stdout.is_empty(), "{role} writes to standard output");
@@ -124,7 +124,7 @@ fn one_sentence(role: &str, output: &Output) -> Result<String> {
 }
 
 /// Runs a role until it ends by itself.
-async fn run(role: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Output> {
+pub(crate) async fn run(role: &str, args: &[&str], env: &[(&str, &str)]) -> Result<Output> {
     let mut command = Command::new(binary(role)?);
     command.args(args).env_clear().envs(env.iter().copied());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

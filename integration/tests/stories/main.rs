@@ -23,6 +23,7 @@ mod restart_rabbitmq;
 mod rolling_restart;
 mod shuffled_versions;
 mod sku;
+mod standalone;
 mod start_order;
 mod store_api;
 mod store_api_contract;

@@ -1,7 +1,7 @@
 //! A few labels are hit by hundreds of tasks whose versions come in any order.
 
 use anyhow::Result;
-use integration::{Story, labels, price_update, quick};
+use integration::{Books, StandaloneStory, Story, labels, price_update, quick};
 use protocol::{Outcome, Task};
 use std::time::Duration;
 use testbed::StackConfig;
@@ -44,4 +44,20 @@ async fn the_newest_of_shuffled_versions_wins() -> Result<()> {
         assert!(label.writes > 2, "{} writes: too few to be in any order", label.writes);
     }
     story.end().await
+}
+
+#[tokio::test]
+async fn on_standalone() -> Result<()> {
+    let mut story = StandaloneStory::begin(quick(4, 40)).await?;
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut shuffled = tasks(1..=40);
+    random.shuffle(&mut shuffled);
+    story.enqueue_all(&shuffled).await?;
+    let mut nearly_in_order = tasks(41..=80);
+    nearly_in_order.chunks_mut(24).for_each(|chunk| random.shuffle(chunk));
+    story.enqueue_all(&nearly_in_order).await?;
+    story.process.start().await?;
+    story.all_shown(SETTLE_LIMIT).await?;
+    story.process.stop().await?;
+    story.check_books(&Books::default()).await
 }

@@ -1,0 +1,123 @@
+//! All roles in one process, without servers: it starts at once, survives being killed, and refuses what it can't use.
+
+use crate::bad_config::{one_sentence, run};
+use anyhow::{Context, Result, ensure};
+use integration::{Books, StandaloneStory, labels, price_update, quick};
+use protocol::Task;
+use std::{path::Path, time::Duration};
+use testbed::{Role, STANDALONE, StackConfig};
+
+const LABELS: u32 = 600;
+const VERSIONS: u64 = 4;
+const LIMIT: Duration = Duration::from_secs(90);
+const READY_LIMIT: Duration = Duration::from_secs(20);
+
+/// Gateways that take their time, so that updates are under way at any moment.
+fn config() -> StackConfig {
+    let args = ["--write-time", "40ms", "--report-interval", "500ms"];
+    StackConfig { emulator_args: args.map(str::to_owned).to_vec(), ..quick(8, LABELS as usize) }
+}
+
+/// All labels in one version, then in the next.
+fn load() -> Vec<Task> {
+    let labels = labels(LABELS);
+    (1..=VERSIONS)
+        .flat_map(|version| labels.chunks(2).map(move |pair| price_update(pair, version)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Ends the process in some way at several points under load, starts it again, and waits until everything is done.
+async fn interrupt(
+    config: StackConfig,
+    end: impl AsyncFn(&mut StandaloneStory) -> Result<()>,
+) -> Result<StandaloneStory> {
+    let mut story = StandaloneStory::begin(config).await?;
+    story.enqueue_all(&load()).await?;
+    for writes in [LABELS / 10, LABELS / 2, LABELS] {
+        story.process.start().await?;
+        story.reach(writes as usize, LIMIT).await?;
+        end(&mut story).await?;
+    }
+    story.process.start().await?;
+    story.all_shown(LIMIT).await?;
+    story.process.stop().await?;
+    Ok(story)
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing() -> Result<()> {
+    let story = interrupt(config(), async |story| story.process.kill()).await?;
+    // A command that was with a gateway when the process was killed may come after a newer one, and is put right.
+    story.check_books(&Books { may_go_back: true, ..Books::default() }).await
+}
+
+#[tokio::test]
+async fn a_restarted_process_loses_nothing_and_asks_nothing_twice() -> Result<()> {
+    let config = config().with_env(STANDALONE, "RPC_TIMEOUT", "10s");
+    let story = interrupt(config, async |story| story.process.stop().await).await?;
+    story.check_books(&Books::default()).await
+}
+
+#[tokio::test]
+async fn emulated_gateways_are_part_of_the_process() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = path(&folder.path().join("data"))?;
+    let args = [
+        "--data",
+        &data,
+        "--mqtt-listen",
+        "127.0.0.1:0",
+        "--api-addr",
+        "127.0.0.1:0",
+        "--emulate",
+        "4x100",
+        "--",
+        "--write-time",
+        "0",
+    ];
+    let mut role = Role::start(STANDALONE, &args.map(str::to_owned), &[], folder.path())?;
+    role.wait_ready(READY_LIMIT).await?;
+    let labels = role.json("/labels").await?;
+    assert_eq!(labels.as_array().map(Vec::len), Some(100));
+    for counted in ["standalone_store_commits_total", "bck_router_reports_total", "gateway_emulator_reports_total"] {
+        ensure!(role.metric(counted).await? > 0.0, "nothing in {counted}");
+    }
+    let in_use = run(STANDALONE, &args, &[]).await?;
+    let said = one_sentence(STANDALONE, &in_use)?;
+    ensure!(said.contains("in use by another process") && said.contains(&data), "it says: {said}");
+    let status = role.stop().await?;
+    ensure!(status.success(), "it ended with {status}:\n{}", role.log_tail());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_folder_that_is_not_ours_is_one_sentence() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("esl.db");
+    std::fs::write(&file, "a shopping list")?;
+    let output = run(STANDALONE, &["--data", &path(folder.path())?, "--mqtt-listen", "127.0.0.1:0"], &[]).await?;
+    let said = one_sentence(STANDALONE, &output)?;
+    ensure!(said.contains("damaged"), "it says: {said}");
+    assert_eq!(std::fs::read_to_string(file)?, "a shopping list");
+    Ok(())
+}
+
+#[tokio::test]
+async fn bad_configuration_is_one_sentence() -> Result<()> {
+    for (args, expected) in [
+        (&["--emulate", "20,50000"][..], "--emulate"),
+        (&["--mqtt-tls-listen", "127.0.0.1:0"], "--mqtt-certificate"),
+        (&["--mqtt-listen", "1883"], "--mqtt-listen"),
+        (&["--emulate", "1x1", "--", "--seed", "often"], "--seed"),
+        (&["--rpc-timeout", "15"], "RPC_TIMEOUT"),
+    ] {
+        let args: Vec<_> = ["--data", "/nonexistent/by/design"].iter().chain(args).copied().collect();
+        let said = one_sentence(STANDALONE, &run(STANDALONE, &args, &[]).await?)?;
+        ensure!(said.contains(expected), "with {args:?} it says: {said}");
+    }
+    Ok(())
+}
+
+fn path(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).context("the folder's name is not UTF-8")
+}
