@@ -21,7 +21,8 @@ pub(crate) fn start(config: Config, ground: &Ground, service: &Service) -> Resul
     };
 
     let stage = stages.add();
-    let worker = task_worker::Config { amqp: ground.amqp(), mongodb_url: ground.ledger(), ..worker };
+    let (amqp, redis, mongodb_url) = (ground.amqp(), ground.redis(), ground.ledger());
+    let worker = task_worker::Config { amqp, redis, mongodb_url, ..worker };
     let (amqp, redis, mongodb_url) = (ground.amqp(), ground.redis(), ground.ledger());
     let api = store_api::Config { amqp, redis, mongodb_url, ..api };
     stage.start(share("store-api"), |service| store_api::run(api, service));

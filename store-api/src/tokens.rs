@@ -53,7 +53,7 @@ impl Tokens {
     ///
     /// # Errors
     /// When it can't be read, or names the line that can't be used; never repeats a token.
-    pub(crate) fn read(path: &str) -> Result<Self, String> {
+    pub fn read(path: &str) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
         Self::parse(&text)
     }
