@@ -30,8 +30,9 @@ check:
 docs:
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc --workspace --no-deps --document-private-items --locked --quiet
 
+# Programs and tests in one go: tests ask for more features of some libraries, which would otherwise be built twice.
 stories:
-	$(CARGO) build --workspace --bins --locked
+	$(CARGO) build --workspace --bins --tests --locked
 	target/debug/testbed exec -- $(CARGO) $(RUN_TESTS) --workspace --locked
 
 release:

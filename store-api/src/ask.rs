@@ -19,7 +19,7 @@ impl<S: Send + Sync, T: FromStr<Err: Display>> FromRequestParts<S> for PathOf<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
         let Path(text) = text.map_err(|error| Problem::bad(error.body_text()))?;
-        text.parse().map(Self).map_err(|error: T::Err| Problem::bad(error.to_string()))
+        text.parse().map(Self).map_err(|error: T::Err| Problem::unprocessable(error.to_string()))
     }
 }
 

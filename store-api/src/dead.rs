@@ -18,9 +18,10 @@ const SHOWN_BYTES: usize = 4096;
 const NAME: &str = "store-api";
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Most {
     /// List at most so many, default 100.
-    #[param(minimum = 1, maximum = 10_000)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 10_000)]
     limit: Option<u16>,
 }
 

@@ -30,9 +30,10 @@ const IN_FLIGHT: usize = 256;
 const MAX_KEY_BYTES: usize = 128;
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// The batch, where the body names none; made up where neither does.
-    #[param(value_type = Option<String>, min_length = 1, max_length = 128)]
+    #[param(value_type = String, required = false, pattern = "^[ -~]{1,128}$")]
     batch: Option<BatchId>,
 }
 

@@ -82,6 +82,7 @@ pub(crate) enum HistoryAnswer {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct HistoryQuery {
     /// Answer what the label showed at this time instead.
     #[param(value_type = Option<String>, format = DateTime)]
@@ -90,7 +91,7 @@ pub(crate) struct HistoryQuery {
     #[param(pattern = "^[0-9]{1,15}~[!-~]{1,128}$")]
     before: Option<String>,
     /// Outcomes on a page, default 100.
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 1000)]
     limit: Option<u32>,
 }
 

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Page {
     /// The `next` of the page before.
     #[param(value_type = Option<String>, pattern = "^[0-9a-fA-F]{12}$")]
     after: Option<LabelMac>,
     /// Labels on a page, default 100.
-    #[param(minimum = 1, maximum = 10_000)]
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 10_000)]
     limit: Option<u32>,
 }
 

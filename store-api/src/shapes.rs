@@ -162,6 +162,6 @@ pub(crate) fn limit(asked: Option<u32>, most: u32) -> Result<u32, crate::problem
     match asked {
         None => Ok(100),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(limit) => Err(crate::problem::Problem::bad(format!("limit {limit}: expected 1 to {most}"))),
+        Some(limit) => Err(crate::problem::Problem::unprocessable(format!("limit {limit}: expected 1 to {most}"))),
     }
 }
