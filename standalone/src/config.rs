@@ -137,7 +137,7 @@ impl Config {
         let emulator = flags.emulate.map(|size| parse_from(emulator_args(size, &flags.emulator))).transpose()?;
         Ok(Self {
             api: store_api::Config { api_addr, tokens, ..api },
-            worker: task_worker::Config { rpc_timeout, task_concurrency, rpc_concurrency, ..worker },
+            worker: task_worker::Config { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, ..worker },
             fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, ..fwd_router },
             bck_router: bck_router::Config { rpc_timeout, route_stale_after, ..bck_router },
             emulator,
@@ -168,7 +168,11 @@ mod tests {
             [config.worker.rpc_timeout, config.fwd_router.rpc_timeout, config.bck_router.rpc_timeout],
             [three; 3]
         );
-        assert_eq!(config.fwd_router.route_stale_after, config.bck_router.route_stale_after);
+        let nine = Duration::from_secs(9);
+        assert_eq!(
+            [config.worker.route_stale_after, config.fwd_router.route_stale_after, config.bck_router.route_stale_after],
+            [nine; 3]
+        );
         assert!(config.emulator.is_none());
     }
 

@@ -77,6 +77,6 @@ fn from_csv(store: &Store, body: &[u8]) -> Result<Vec<Binding>, Problem> {
         return Ok(table.rows);
     }
     let faults: Vec<_> = table.bad.iter().take(1_000).map(Fault::from).collect();
-    let detail = format!("{} faults in lines, so nothing was bound: mend them and repeat", table.bad.len());
+    let detail = format!("faults in lines: {}; nothing was bound: mend them and repeat", table.bad.len());
     Err(Problem::unprocessable(detail).with_errors(faults))
 }

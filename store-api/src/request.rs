@@ -173,7 +173,7 @@ fn demand_count(count: usize) -> Result<(), Problem> {
 fn unusable(what: &str, mut faults: Vec<Fault>) -> Problem {
     let count = faults.len();
     faults.truncate(MAX_FAULTS);
-    Problem::unprocessable(format!("{count} faults in {what}, so nothing was enqueued: mend them and repeat"))
+    Problem::unprocessable(format!("faults in {what}: {count}; nothing was enqueued: mend them and repeat"))
         .with_errors(faults)
 }
 

@@ -49,6 +49,10 @@ pub struct Config {
     #[arg(long, env = "REPAIR_RATE", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     pub repair_rate: u16,
 
+    /// How old a gateway's report of a label may be for the gateway to count as hearing it
+    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub route_stale_after: Duration,
+
     /// What every role can be told
     #[command(flatten)]
     pub service: ServiceArgs,

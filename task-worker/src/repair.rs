@@ -9,7 +9,7 @@ use crate::{Worker, drive::Interrupted, execute::Executor};
 use anyhow::{Context, Result};
 use backbone::{
     ledger::OutOfDate,
-    registry::{Registry, RouteEntry, RpcPolicy},
+    registry::{Registry, RouteEntry},
     service::now,
 };
 use protocol::{Action, LabelMac, Outcome, Store, Task, TaskId, Timestamp};
@@ -65,17 +65,16 @@ async fn pass(worker: &Worker, executor: &Executor, pace: &mut Interval) -> Resu
 
 /// Those that a gateway hears now, and that no worker has taken care of lately.
 async fn claim(worker: &Worker, due: Vec<OutOfDate>) -> Result<Vec<OutOfDate>> {
-    let heard = heard(&worker.registry, &due).await?;
+    let heard = heard(&worker.registry, &due, worker.config.route_stale_after).await?;
     let due: Vec<_> = due.into_iter().zip(heard).filter_map(|(label, heard)| heard.then_some(label)).collect();
     let labels: Vec<_> = due.iter().map(|due| due.label).collect();
     let claimed = worker.registry.claim_repairs(&labels, worker.config.repair_after).await?;
     Ok(due.into_iter().zip(claimed).filter_map(|(label, claimed)| claimed.then_some(label)).collect())
 }
 
-async fn heard(registry: &Registry, due: &[OutOfDate]) -> Result<Vec<bool>> {
+async fn heard(registry: &Registry, due: &[OutOfDate], stale_after: Duration) -> Result<Vec<bool>> {
     let labels: Vec<LabelMac> = due.iter().map(|due| due.label).collect();
-    let (at, stale_after) = (now(), RpcPolicy::default().stale_after);
-    let routes = registry.routes_of(&labels).await?;
+    let (routes, at) = (registry.routes_of(&labels).await?, now());
     let fresh = |route: &RouteEntry| age(route.at, at) <= stale_after;
     Ok(routes.iter().map(|routes| routes.iter().any(fresh)).collect())
 }
