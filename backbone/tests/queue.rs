@@ -64,6 +64,7 @@ on_every_back_end! {
     rpc:
         a_reply_reaches_whoever_asked,
         a_reply_to_nobody_is_counted,
+        requests_and_replies_travel_together_where_that_is_taken,
         an_rpc_without_an_answer_times_out,
         a_reply_queue_is_gone_with_its_session;
 }

@@ -4,7 +4,7 @@ use crate::{
     Config,
     metrics::Metrics,
     repair::{SuspicionLimit, may_be_forgotten},
-    reply::{Outgoing, Replies},
+    reply::{Answered, Outgoing, Replies},
 };
 use backbone::{
     mqtt::Incoming,
@@ -92,9 +92,20 @@ impl Answers {
         let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
         let finished = self.finish(&answers).await;
         let this = &self;
-        let ends =
-            taken.into_iter().zip(finished).map(|((message, heard), finished)| this.end(message, heard, finished));
-        ends.collect::<FuturesUnordered<_>>().collect::<()>().await;
+        let (mut answered, mut dropped) = (Vec::with_capacity(taken.len()), Vec::new());
+        for ((message, heard), finished) in taken.into_iter().zip(finished) {
+            tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
+            match finished {
+                Some(Finished::Reply { id, reply_to }) => {
+                    answered.push(Answered { id, reply_to, reply: heard.reply(), answer: message });
+                }
+                finished => dropped.push(this.drop_answer(message, heard, finished)),
+            }
+        }
+        for outgoing in Outgoing::pack(answered) {
+            this.replies.send(outgoing).await;
+        }
+        dropped.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
     /// Asks Redis, waiting for it to come back as long as an RPC may still wait.
@@ -119,10 +130,9 @@ impl Answers {
         }
     }
 
-    async fn end(&self, message: Incoming, heard: Heard, finished: Option<Finished>) {
-        tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
+    /// Counts an answer that nobody waits for, and puts right what it may have done.
+    async fn drop_answer(&self, message: Incoming, heard: Heard, finished: Option<Finished>) {
         let reason = match finished {
-            Some(Finished::Reply { id, reply_to }) => return self.reply(message, &heard, id, reply_to).await,
             Some(Finished::Late { gone_back: true }) => {
                 self.replies.repair(heard.answer.label).await;
                 "late"
@@ -130,6 +140,8 @@ impl Answers {
             Some(Finished::Late { gone_back: false }) => "late",
             Some(Finished::Duplicate) => "duplicate",
             Some(Finished::WrongGateway) => "wrong_gateway",
+            // Has its reply already.
+            Some(Finished::Reply { .. }) => return,
             Some(Finished::Unknown) => {
                 if self.is_suspicious(&heard) {
                     self.replies.repair(heard.answer.label).await;
@@ -149,19 +161,17 @@ impl Answers {
             && may_be_forgotten(made, now().unix_millis().cast_unsigned())
             && self.suspicions.lock().unwrap_or_else(PoisonError::into_inner).allow()
     }
-
-    async fn reply(&self, message: Incoming, heard: &Heard, id: CorrelationId, reply_to: String) {
-        let (outcome, error) = match &heard.answer.result {
-            Ok(()) => (ReplyOutcome::Ack, None),
-            Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
-        };
-        let reply = Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway) };
-        let body = serde_json::to_vec(&reply).unwrap_or_default();
-        self.replies.send(Outgoing { id, reply_to, body, answer: message }).await;
-    }
 }
 
 impl Heard {
+    fn reply(&self) -> Reply {
+        let (outcome, error) = match &self.answer.result {
+            Ok(()) => (ReplyOutcome::Ack, None),
+            Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
+        };
+        Reply { id: None, label: self.answer.label, outcome, error, gateway: Some(self.gateway) }
+    }
+
     fn finish(&self) -> Finish {
         let refusal = self.answer.result.as_ref().err();
         Finish {

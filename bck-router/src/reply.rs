@@ -6,7 +6,7 @@ use backbone::{
     queue::{BulkPublisher, Message, Publisher, Routed},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use protocol::{CorrelationId, LabelMac, Task, TaskId, names::amqp};
+use protocol::{CorrelationId, LabelMac, Reply, Task, TaskId, names::amqp};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -16,25 +16,77 @@ use uuid::Uuid;
 /// much as all the rest. Whoever asked has the reply by then.
 const LINGER: Duration = Duration::from_millis(4);
 
-/// A reply for whoever asked, and the answer that it comes from.
+/// Replies for one asker in one message, and the answers that they come from.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
+    /// The queue of whoever asked.
+    reply_to: String,
+    /// The RPC, where there is one reply only.
+    id: Option<CorrelationId>,
+    /// The reply as JSON, or several, a line each, which name their RPCs themselves.
+    body: Vec<u8>,
+    /// The gateways' answers, which are acknowledged when RabbitMQ has the replies.
+    answers: Vec<Incoming>,
+}
+
+/// A reply to an RPC.
+#[derive(Debug)]
+pub(crate) struct Answered {
     /// The RPC.
     pub(crate) id: CorrelationId,
     /// The queue of whoever asked.
     pub(crate) reply_to: String,
-    /// The reply as JSON.
-    pub(crate) body: Vec<u8>,
-    /// The gateway's answer, which is acknowledged when RabbitMQ has the reply.
+    /// The reply.
+    pub(crate) reply: Reply,
+    /// The gateway's answer that it comes from.
     pub(crate) answer: Incoming,
 }
 
 impl Outgoing {
+    /// Few messages: each asker that takes several replies in one gets those that were answered together.
+    pub(crate) fn pack(mut answered: Vec<Answered>) -> Vec<Self> {
+        answered.sort_by(|one, other| one.reply_to.cmp(&other.reply_to));
+        let mut packed: Vec<Self> = Vec::new();
+        let mut answered = answered.into_iter().peekable();
+        while let Some(first) = answered.next() {
+            let together = amqp::takes_lines(&first.reply_to);
+            let mut outgoing = Self::one(first, !together);
+            while let Some(next) = answered.next_if(|next| together && next.reply_to == outgoing.reply_to) {
+                outgoing.push(next);
+            }
+            packed.push(outgoing);
+        }
+        packed
+    }
+
+    fn one(answered: Answered, by_itself: bool) -> Self {
+        let Answered { id, reply_to, reply, answer } = answered;
+        let mut outgoing = Self { reply_to, id: None, body: Vec::new(), answers: vec![answer] };
+        if by_itself {
+            outgoing.id = Some(id);
+            outgoing.write(&reply);
+        } else {
+            outgoing.write(&Reply { id: Some(id), ..reply });
+        }
+        outgoing
+    }
+
+    fn push(&mut self, Answered { id, reply, answer, .. }: Answered) {
+        self.body.push(b'\n');
+        self.write(&Reply { id: Some(id), ..reply });
+        self.answers.push(answer);
+    }
+
+    fn write(&mut self, reply: &Reply) {
+        // Writing to memory does not fail, and a reply has nothing that JSON can't hold.
+        let _ = serde_json::to_writer(&mut self.body, reply);
+    }
+
     fn message(&self) -> Message<'_> {
         Message {
             routing_key: &self.reply_to,
             body: &self.body,
-            correlation_id: Some(self.id.as_str()),
+            correlation_id: self.id.as_ref().map(CorrelationId::as_str),
             mandatory: true,
             ..Message::default()
         }
@@ -135,10 +187,11 @@ impl Confirmer {
         for run in split(batch) {
             match self.flush(&run).await {
                 Some(returned) => {
-                    self.metrics.replies.inc_by(run.len().saturating_sub(returned) as u64);
+                    let replies: usize = run.iter().map(|sent| sent.outgoing.answers.len()).sum();
+                    self.metrics.replies.inc_by(replies.saturating_sub(returned) as u64);
                     self.metrics.drop_answers("asker_gone", returned);
                     for sent in run {
-                        sent.outgoing.answer.acknowledge().await;
+                        acknowledge(sent.outgoing.answers).await;
                     }
                 }
                 None => unconfirmed.extend(run),
@@ -148,7 +201,7 @@ impl Confirmer {
         again.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
-    /// How many of a run no queue took; `None`: whether RabbitMQ has them is unknown.
+    /// How many replies of a run no queue took; `None`: whether RabbitMQ has them is unknown.
     async fn flush(&self, run: &[Sent]) -> Option<usize> {
         let through = run.first()?.through.as_ref()?;
         tokio::time::timeout(self.give_up_after, through.flush()).await.ok()?.ok()
@@ -157,12 +210,19 @@ impl Confirmer {
     async fn publish_again(&self, outgoing: Outgoing) {
         let message = outgoing.message();
         let published = publish(&self.sessions, &message);
+        let replies = outgoing.answers.len();
         match tokio::time::timeout(self.give_up_after, published).await {
-            Ok(Routed::Yes) => drop(self.metrics.replies.inc()),
-            Ok(Routed::Nowhere) => self.metrics.drop_answer("asker_gone"),
-            Err(_) => self.metrics.drop_answer("no_queue"),
+            Ok(Routed::Yes) => drop(self.metrics.replies.inc_by(replies as u64)),
+            Ok(Routed::Nowhere) => self.metrics.drop_answers("asker_gone", replies),
+            Err(_) => self.metrics.drop_answers("no_queue", replies),
         }
-        outgoing.answer.acknowledge().await;
+        acknowledge(outgoing.answers).await;
+    }
+}
+
+async fn acknowledge(answers: Vec<Incoming>) {
+    for answer in answers {
+        answer.acknowledge().await;
     }
 }
 

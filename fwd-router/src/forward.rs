@@ -28,7 +28,6 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     parts: Parts,
-    settler: Settler,
     replies: Publisher,
 }
 
@@ -66,40 +65,38 @@ impl Parts {
 }
 
 impl Forwarder {
-    pub(crate) fn new(parts: Parts, settler: Settler, replies: Publisher) -> Self {
-        Self { parts, settler, replies }
+    pub(crate) fn new(parts: Parts, replies: Publisher) -> Self {
+        Self { parts, replies }
     }
 
-    /// Forwards what was delivered together: one round trip to Redis, then each by itself.
-    pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>) {
-        let mut done = Vec::new();
+    /// Forwards what was delivered together: one round trip to Redis, then each request by itself. A message is settled
+    /// when all of its requests are with the MQTT broker, or answered. If the session is lost before, it is delivered
+    /// again, and those that were sent are found under their IDs.
+    pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler) {
         let mut requests = Vec::with_capacity(deliveries.len());
+        let mut unsettled = Unsettled { messages: Vec::with_capacity(deliveries.len()), settler };
         let at = now();
-        for delivery in deliveries {
-            let ticket = delivery.ticket;
+        for (message, delivery) in deliveries.into_iter().enumerate() {
             self.parts.metrics.redelivered.inc_by(delivery.redelivered.into());
-            match Request::read(delivery, at, self.parts.policy.quarantine) {
-                Ok(request) => requests.push(request),
-                Err(reason) => {
-                    tracing::debug!(reason, "request dropped: it can't be read");
-                    self.parts.metrics.count("malformed");
-                    done.push(ticket);
+            let ticket = delivery.ticket;
+            let before = requests.len();
+            for request in Request::read(message, delivery, at, self.parts.policy.quarantine) {
+                match request {
+                    Ok(request) => requests.push(request),
+                    Err(reason) => {
+                        tracing::debug!(reason, "request dropped: it can't be read");
+                        self.parts.metrics.count("malformed");
+                    }
                 }
             }
+            unsettled.messages.push((ticket, requests.len() - before));
         }
         let started = self.start(&requests).await;
         let ends = requests.into_iter().zip(started).map(|(request, started)| self.end(request, started));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
-        self.settle(&done).await;
-        while let Some(tickets) = ends.next().await {
-            self.settle(&tickets).await;
-        }
-    }
-
-    /// Settled means: with the MQTT broker, or answered. If the session is lost before, the broker delivers again.
-    async fn settle(&self, tickets: &[Ticket]) {
-        if let Err(error) = self.settler.settle(tickets).await {
-            tracing::debug!("not acknowledged: {error}");
+        unsettled.settle_unreadable().await;
+        while let Some(ended) = ends.next().await {
+            unsettled.ended(&ended).await;
         }
     }
 
@@ -139,7 +136,8 @@ impl Forwarder {
         self.parts.brokers.iter().find(|client| client.broker() == name)
     }
 
-    async fn end(&self, request: Request, started: Started) -> Ticket {
+    /// Ends a request, and tells which message it came in.
+    async fn end(&self, request: Request, started: Started) -> usize {
         let end = match started {
             Started::Send(gateway) => self.send(&request, gateway).await,
             Started::NoRoute => End::Reply(ReplyOutcome::NoRoute, None),
@@ -153,7 +151,7 @@ impl Forwarder {
         if let End::Reply(outcome, error) = end {
             self.reply(&request, outcome, error).await;
         }
-        request.ticket
+        request.message
     }
 
     /// Sends the command. A connection that is lost before the broker's acknowledgement leaves open whether the
@@ -195,7 +193,7 @@ impl Forwarder {
     }
 
     async fn reply(&self, request: &Request, outcome: ReplyOutcome, error: Option<String>) {
-        let reply = Reply { label: request.head.label, outcome, error, gateway: None };
+        let reply = Reply { id: None, label: request.head.label, outcome, error, gateway: None };
         let body = serde_json::to_vec(&reply).unwrap_or_default();
         let message = Message {
             routing_key: &request.reply_to,
@@ -208,6 +206,41 @@ impl Forwarder {
             Ok(Routed::Yes) => {}
             Ok(Routed::Nowhere) => drop(self.parts.metrics.askers_gone.inc()),
             Err(error) => tracing::debug!("reply not published: {error}"),
+        }
+    }
+}
+
+/// Messages, each with the number of its requests that have not ended.
+struct Unsettled {
+    messages: Vec<(Ticket, usize)>,
+    settler: Settler,
+}
+
+impl Unsettled {
+    async fn settle_unreadable(&self) {
+        let unreadable = self.messages.iter().filter(|(_, left)| *left == 0).map(|(ticket, _)| *ticket);
+        self.settle(unreadable.collect()).await;
+    }
+
+    /// So many requests ended, by the messages that they came in.
+    async fn ended(&mut self, requests: &[usize]) {
+        let mut tickets = Vec::with_capacity(requests.len());
+        for &message in requests {
+            let (ticket, left) = &mut self.messages[message];
+            *left -= 1;
+            if *left == 0 {
+                tickets.push(*ticket);
+            }
+        }
+        self.settle(tickets).await;
+    }
+
+    async fn settle(&self, tickets: Vec<Ticket>) {
+        if tickets.is_empty() {
+            return;
+        }
+        if let Err(error) = self.settler.settle(&tickets).await {
+            tracing::debug!("not acknowledged: {error}");
         }
     }
 }

@@ -17,7 +17,7 @@ pub use config::Config;
 use anyhow::{Context, Result};
 use backbone::{
     mqtt::{Client, ClientOptions},
-    queue::{Broker, Prefetch},
+    queue::{Broker, Consumer, Delivery, Prefetch, QueueError, Settler},
     registry::{GatewayDirectory, Registry},
     service::{Ended, Readiness, Service, run_sessions},
 };
@@ -30,6 +30,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// At most so many requests go to Redis in one round trip.
 const CHUNK: usize = 64;
+/// A message with several requests is counted as so many.
+const LINES_EXPECTED: u16 = 8;
 
 /// Runs a forward router until `service.stop`, then drains it.
 ///
@@ -84,8 +86,8 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     reachable.context("waiting for Redis and an MQTT broker")?;
     let broker = Broker::connect(&config.amqp.amqp_url, service.name).await.context("opening a session")?;
     broker.declare().await.context("opening a session")?;
-    let mut requests = broker.consume(amqp::RPC, Prefetch::Together(config.fwd_prefetch)).await?;
-    let forwarder = Arc::new(Forwarder::new(parts.clone(), requests.settler(), broker.publisher().await?));
+    let mut requests = Requests::consume(&broker, config.fwd_prefetch).await?;
+    let forwarder = Arc::new(Forwarder::new(parts.clone(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");
     let mut ready = std::pin::pin!(ready_while_connected(&parts.brokers, &service.readiness));
     let mut lost = std::pin::pin!(broker.lost());
@@ -93,9 +95,9 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let over = CancellationToken::new();
     let ended = loop {
         tokio::select! {
-            chunk = requests.next_chunk(CHUNK) => match chunk {
-                Ok(chunk) => {
-                    let forward = Arc::clone(&forwarder).forward(chunk);
+            chunk = requests.next_chunk() => match chunk {
+                Ok((chunk, settler)) => {
+                    let forward = Arc::clone(&forwarder).forward(chunk, settler);
                     in_hand.spawn(over.clone().run_until_cancelled_owned(forward));
                 }
                 Err(error) => break Ended::Lost(error.into()),
@@ -114,10 +116,42 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     in_hand.close();
     in_hand.wait().await;
     if matches!(ended, Ended::Stopped) {
-        requests.settler().flush().await?;
+        requests.flush().await?;
         broker.close().await;
     }
     Ok(ended)
+}
+
+/// Requests that come by themselves, and those that come several to a message.
+struct Requests {
+    single: Consumer,
+    several: Consumer,
+}
+
+impl Requests {
+    async fn consume(broker: &Broker, prefetch: u16) -> Result<Self, QueueError> {
+        let single = broker.consume(amqp::RPC, Prefetch::Together(prefetch)).await?;
+        let several = broker.consume(amqp::RPC_LINES, Prefetch::Together(prefetch.div_ceil(LINES_EXPECTED))).await?;
+        Ok(Self { single, several })
+    }
+
+    /// What has come, and what to settle it with.
+    async fn next_chunk(&mut self) -> Result<(Vec<Delivery>, Settler), QueueError> {
+        tokio::select! {
+            chunk = self.single.next_chunk(CHUNK) => Ok((chunk?, self.single.settler())),
+            chunk = self.several.next_chunk(CHUNK / usize::from(LINES_EXPECTED)) => Ok((chunk?, self.several.settler())),
+        }
+    }
+
+    async fn cancel(&self) -> Result<(), QueueError> {
+        self.single.cancel().await?;
+        self.several.cancel().await
+    }
+
+    async fn flush(&self) -> Result<(), QueueError> {
+        self.single.settler().flush().await?;
+        self.several.settler().flush().await
+    }
 }
 
 /// Ready while one MQTT broker at least is connected: without any, nobody can be reached, and whoever asks hears so.

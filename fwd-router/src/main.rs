@@ -4,6 +4,9 @@ use backbone::service;
 use fwd_router::Config;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match service::parse::<Config>() {
         Ok(config) => {

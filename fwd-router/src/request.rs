@@ -1,6 +1,6 @@
 //! One RPC request, read from its message.
 
-use backbone::queue::{Delivery, Ticket};
+use backbone::queue::Delivery;
 use protocol::{CommandHead, CorrelationId, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -8,7 +8,8 @@ use tokio::time::Instant;
 /// An RPC request that can be worked on.
 #[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) ticket: Ticket,
+    /// The message that it came in, by its place among those that were delivered together.
+    pub(crate) message: usize,
     pub(crate) head: CommandHead,
     /// The command as it came, to be carried on as it is.
     pub(crate) body: Vec<u8>,
@@ -20,17 +21,38 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Reads a request that was delivered at `now`; the text says what is wrong with it.
-    pub(crate) fn read(delivery: Delivery, now: Timestamp, rpc_timeout: Duration) -> Result<Self, String> {
-        let head: CommandHead = serde_json::from_slice(&delivery.body).map_err(|error| error.to_string())?;
+    /// Reads the requests of a message that was delivered at `now`, several only if it names no RPC itself: then each
+    /// is on a line. The text says what is wrong with one.
+    pub(crate) fn read(
+        message: usize,
+        mut delivery: Delivery,
+        now: Timestamp,
+        rpc_timeout: Duration,
+    ) -> Vec<Result<Self, String>> {
+        let body = std::mem::take(&mut delivery.body);
+        let read = |body| Self::read_one(message, &delivery, body, now, rpc_timeout);
+        if delivery.correlation_id.is_none() && body.contains(&b'\n') {
+            body.split(|byte| *byte == b'\n').map(|line| read(line.to_vec())).collect()
+        } else {
+            vec![read(body)]
+        }
+    }
+
+    fn read_one(
+        message: usize,
+        delivery: &Delivery,
+        body: Vec<u8>,
+        now: Timestamp,
+        rpc_timeout: Duration,
+    ) -> Result<Self, String> {
+        let head: CommandHead = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
         if delivery.correlation_id.as_deref().is_some_and(|id| id != head.id.as_str()) {
             return Err("correlation_id and the body's id differ".to_owned());
         }
-        let reply_to = delivery.reply_to.ok_or("reply_to: absent")?;
+        let reply_to = delivery.reply_to.clone().ok_or("reply_to: absent")?;
         let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
         let deadline = left.map(|left| Instant::now() + left);
-        let Delivery { ticket, body, redelivered, .. } = delivery;
-        Ok(Self { ticket, head, body, reply_to, redelivered, deadline })
+        Ok(Self { message, head, body, reply_to, redelivered: delivery.redelivered, deadline })
     }
 
     /// How long whoever asks still waits.
@@ -67,5 +89,37 @@ mod tests {
         assert_eq!(time_left(&id_made_at(999_995), fifteen, now), None);
         assert_eq!(time_left(&id_made_at(1_000_020), fifteen, now), Some(fifteen), "a clock ahead of ours");
         assert_eq!(time_left(&"theirs".parse().unwrap(), fifteen, now), Some(fifteen));
+    }
+
+    fn delivery(correlation_id: Option<&str>, body: &str) -> Delivery {
+        Delivery {
+            ticket: Default::default(),
+            body: body.into(),
+            correlation_id: correlation_id.map(str::to_owned),
+            reply_to: Some("replies".to_owned()),
+            expiration: None,
+            timestamp_seconds: None,
+            timestamp_ms: None,
+            redelivered: false,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_message_that_names_no_rpc_may_have_several() {
+        let now = Timestamp::from_unix_millis(0);
+        let read = |id, body: &str| Request::read(3, delivery(id, body), now, Duration::from_secs(1));
+        let command = |id: &str| format!(r#"{{"id":"{id}","deviceMac":"001a2b3c4d5e","type":"ping"}}"#);
+        let two = read(None, &format!("{}\n{}", command("a"), command("b")));
+        let two: Vec<_> = two.into_iter().map(Result::unwrap).collect();
+        assert_eq!(two.iter().map(|request| request.head.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(two.iter().all(|request| request.message == 3 && request.reply_to == "replies"));
+        assert_eq!(two[1].body, command("b").into_bytes(), "as it came");
+
+        let pretty = command("a").replace(',', ",\n");
+        assert!(matches!(read(Some("a"), &pretty)[..], [Ok(_)]), "line breaks of its own");
+        assert!(matches!(read(Some("b"), &command("a"))[..], [Err(_)]));
+        let half = read(None, &format!("nonsense\n{}", command("a")));
+        assert!(matches!(half[..], [Err(_), Ok(_)]), "one that can't be read harms no other");
     }
 }

@@ -12,6 +12,8 @@ pub mod amqp {
     pub const DEAD_TASKS: &str = "esl.tasks.dead";
     /// RPC requests, from workers to forward routers.
     pub const RPC: &str = "esl.rpc";
+    /// RPC requests, several to a message: a command on each line. Used while a forward router consumes it.
+    pub const RPC_LINES: &str = "esl.rpc.lines";
     /// Results, by [`result_key`]; durable topic exchange.
     pub const RESULTS: &str = "esl.results";
     /// Header of a dead letter: why it is one.
@@ -22,15 +24,23 @@ pub mod amqp {
     pub const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
 
     const REPLY_PREFIX: &str = "esl.reply.";
+    /// Ends the name of a reply queue whose owner takes several replies in one message.
+    const LINES_SUFFIX: &str = ".lines";
 
-    /// The reply queue of one session of a worker.
+    /// The reply queue of one session of a worker, which takes several replies in one message.
     pub fn reply_queue(session: uuid::Uuid) -> String {
-        format!("{REPLY_PREFIX}{}", session.as_hyphenated())
+        format!("{REPLY_PREFIX}{}{LINES_SUFFIX}", session.as_hyphenated())
     }
 
     /// The session that a reply queue belongs to.
     pub fn parse_reply_queue(name: &str) -> Option<uuid::Uuid> {
-        uuid::Uuid::try_parse(name.strip_prefix(REPLY_PREFIX)?).ok()
+        let session = name.strip_prefix(REPLY_PREFIX)?;
+        uuid::Uuid::try_parse(session.strip_suffix(LINES_SUFFIX).unwrap_or(session)).ok()
+    }
+
+    /// Whether several replies, a line each, may go to a reply queue in one message. To any other goes one at a time.
+    pub fn takes_lines(reply_queue: &str) -> bool {
+        reply_queue.ends_with(LINES_SUFFIX)
     }
 
     /// The routing key of a result: `<store>.<outcome>`.

@@ -1,6 +1,6 @@
 //! Replies to RPCs.
 
-use crate::{GatewayMac, LabelMac};
+use crate::{CorrelationId, GatewayMac, LabelMac};
 use serde::{Deserialize, Serialize};
 
 /// How one RPC ended.
@@ -24,6 +24,9 @@ pub enum ReplyOutcome {
 /// What the asker of an RPC hears, at the reply queue that it named, under its correlation ID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
+    /// The RPC, where several replies are in one message; of a reply by itself the property `correlation_id` tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CorrelationId>,
     /// The label.
     #[serde(rename = "deviceMac")]
     pub label: LabelMac,
@@ -44,6 +47,7 @@ mod tests {
     #[test]
     fn it_is_written_as_the_contract_says() {
         let reply = Reply {
+            id: None,
             label: "001a2b3c4d5e".parse().unwrap(),
             outcome: ReplyOutcome::NoRoute,
             error: None,

@@ -4,6 +4,9 @@ use backbone::service;
 use standalone::{Config, open};
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match Config::read().and_then(open) {
         Ok(store) => {

@@ -4,6 +4,9 @@ use backbone::service;
 use std::process::ExitCode;
 use task_worker::Config;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match service::parse::<Config>() {
         Ok(config) => {

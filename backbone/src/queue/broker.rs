@@ -147,6 +147,17 @@ impl Broker {
         }
     }
 
+    /// Tells whether anybody consumes a queue; `None`: the queues are in this process, and it does not matter.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub(super) async fn audience(&self, queue: &'static str) -> Result<Option<rabbitmq::Audience>, QueueError> {
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.audience(queue).await.map(Some),
+            Link::Embedded(_) => Ok(None),
+        }
+    }
+
     /// Resolves when the connection is lost, with the reason.
     pub async fn lost(&self) -> QueueError {
         match &self.0 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A delivery that is to be settled, by its number with its consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
 /// How many deliveries may be unsettled, and when they are acknowledged.

@@ -10,6 +10,7 @@ mod dead_letters;
 mod delivery;
 mod embedded;
 mod error;
+mod outbox;
 mod publisher;
 mod rabbitmq;
 mod rpc;

@@ -58,6 +58,11 @@ impl Publisher {
     }
 }
 
+/// How many lines a body has, one at least.
+pub(super) fn lines(body: &[u8]) -> usize {
+    1 + body.iter().filter(|byte| **byte == b'\n').count()
+}
+
 /// Publishes messages that need not survive the broker, without a confirmation for each, which would cost as much as
 /// the message. Clones share what they publish on.
 #[derive(Debug, Clone)]
@@ -81,8 +86,8 @@ impl BulkPublisher {
         }
     }
 
-    /// Waits until the broker has everything that was sent. The number of mandatory messages that no queue took since
-    /// the last time.
+    /// Waits until the broker has everything that was sent. The number of lines in mandatory messages that no queue took
+    /// since the last time: a message without line breaks is one.
     ///
     /// # Errors
     /// When the connection is lost; whether the broker has what was sent is then unknown.

@@ -1,15 +1,26 @@
 //! The asker's side of an RPC: request, reply queue, correlation.
 
-use super::{Broker, BulkPublisher, Delivery, Message, QueueError};
+use super::{
+    Broker, Delivery, QueueError,
+    outbox::{Outbox, Outgoing},
+    rabbitmq::Audience,
+};
 use protocol::{CorrelationId, LabelMac, Reply, names::amqp};
 use std::{
     collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
+
+/// So many requests may wait to be sent.
+const OUTBOX: usize = 256;
+/// Replies that are taken in one go.
+const CHUNK: usize = 64;
+/// How often the client looks whether a forward router takes several requests in one message.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A request: what is asked of which label.
 #[derive(Debug)]
@@ -43,8 +54,10 @@ pub struct RpcClient(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    requests: BulkPublisher,
-    reply_to: String,
+    outbox: Outbox,
+    waiting: mpsc::Sender<Outgoing>,
+    /// A forward router takes several requests in one message.
+    together: AtomicBool,
     pending: Mutex<Pending>,
     stray: AtomicU64,
 }
@@ -58,15 +71,30 @@ impl RpcClient {
     pub async fn open(broker: &Broker) -> Result<(Self, impl Future<Output = QueueError> + Send + use<>), QueueError> {
         let reply_to = amqp::reply_queue(Uuid::now_v7());
         let mut replies = broker.consume_replies(&reply_to).await?;
-        let requests = broker.bulk_publisher().await?;
-        let client = Self(Arc::new(Inner { requests, reply_to, pending: Mutex::default(), stray: AtomicU64::new(0) }));
+        let outbox = Outbox { requests: broker.bulk_publisher().await?, reply_to };
+        let audience = broker.audience(amqp::RPC_LINES).await?;
+        let (waiting, to_send) = mpsc::channel(OUTBOX);
+        let client = Self(Arc::new(Inner {
+            outbox,
+            waiting,
+            together: AtomicBool::new(false),
+            pending: Mutex::default(),
+            stray: AtomicU64::new(0),
+        }));
         let inner = Arc::clone(&client.0);
         let listen = async move {
-            loop {
-                match replies.next().await {
-                    Ok(delivery) => inner.take(&delivery),
-                    Err(error) => return error,
+            let take = async {
+                loop {
+                    match replies.next_chunk(CHUNK).await {
+                        Ok(deliveries) => deliveries.iter().for_each(|delivery| inner.take(delivery)),
+                        Err(error) => return error,
+                    }
                 }
+            };
+            tokio::select! {
+                error = take => error,
+                error = inner.outbox.run(to_send) => error,
+                error = inner.watch(audience) => error,
             }
         };
         Ok((client, listen))
@@ -80,17 +108,9 @@ impl RpcClient {
         let (sender, receiver) = oneshot::channel();
         self.0.pending().insert(request.id.clone(), (request.label, sender));
         let _registered = Registered { inner: &self.0, id: request.id };
-        let message = Message {
-            routing_key: amqp::RPC,
-            body: request.body,
-            correlation_id: Some(request.id.as_str()),
-            reply_to: Some(&self.0.reply_to),
-            expiration: Some(request.timeout),
-            ..Message::default()
-        };
         let reply = async {
             // A request that gets lost with its connection ends with the session, which `listen` notices.
-            self.0.requests.send(&message).await?;
+            self.0.send(&request).await?;
             // The sender lives in `pending` until it is used or `_registered` is dropped.
             receiver.await.map_err(|_| RpcError::Session(QueueError::Lost("reply queue closed".to_owned())))
         };
@@ -113,16 +133,45 @@ impl Inner {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn send(&self, request: &RpcRequest<'_>) -> Result<(), QueueError> {
+        let RpcRequest { id, body, timeout, .. } = *request;
+        if !self.together.load(Ordering::Relaxed) {
+            return self.outbox.send_one(id, body, timeout).await;
+        }
+        let outgoing = Outgoing { id: id.clone(), body: body.to_vec(), timeout };
+        self.waiting.send(outgoing).await.map_err(|_| QueueError::Lost("nobody listens for replies".to_owned()))
+    }
+
+    /// Watches whether a forward router takes several requests in one message, until the session is lost.
+    async fn watch(&self, audience: Option<Audience>) -> QueueError {
+        let Some(audience) = audience else { return std::future::pending().await };
+        loop {
+            match audience.count().await {
+                Ok(consumers) => self.together.store(consumers > 0, Ordering::Relaxed),
+                Err(error) => return error,
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Takes the reply of a message, or several of one that names no RPC: those name theirs, each on a line.
     fn take(&self, delivery: &Delivery) {
-        if self.credit(delivery).is_none() {
+        let credited = match delivery.correlation_id.as_deref() {
+            Some(id) => vec![self.credit(&delivery.body, |_| id.parse().ok())],
+            None => {
+                let lines = delivery.body.split(|byte| *byte == b'\n');
+                lines.map(|line| self.credit(line, |reply| reply.id.take())).collect()
+            }
+        };
+        for _ in credited.iter().filter(|credited| credited.is_none()) {
             self.stray.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(rpc.id = delivery.correlation_id, "reply dropped: no such RPC waits");
         }
     }
 
-    fn credit(&self, delivery: &Delivery) -> Option<()> {
-        let id: CorrelationId = delivery.correlation_id.as_deref()?.parse().ok()?;
-        let reply: Reply = serde_json::from_slice(&delivery.body).ok()?;
+    fn credit(&self, body: &[u8], id: impl FnOnce(&mut Reply) -> Option<CorrelationId>) -> Option<()> {
+        let mut reply: Reply = serde_json::from_slice(body).ok()?;
+        let id = id(&mut reply)?;
         let mut pending = self.pending();
         pending.get(&id).filter(|(label, _)| *label == reply.label)?;
         let (_, sender) = pending.remove(&id)?;

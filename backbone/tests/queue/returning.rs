@@ -38,9 +38,12 @@ pub(crate) async fn requests_come_back_too(fixture: Fixture) {
     assert_eq!(take_text(&mut consumer).await, ("0".to_owned(), false));
     drop((consumer, killed));
     let mut consumer = broker.consume(amqp::RPC, Prefetch::Together(3)).await.unwrap();
-    assert_eq!(take_text(&mut consumer).await, ("0".to_owned(), true));
-    assert_eq!(take_text(&mut consumer).await.0, "1");
-    assert_eq!(take_text(&mut consumer).await, ("2".to_owned(), false));
+    // A broker may notice only after it has handed out the rest that the other session is gone.
+    let mut taken = [take_text(&mut consumer).await, take_text(&mut consumer).await, take_text(&mut consumer).await];
+    taken.sort();
+    let [zero, one, two] = taken;
+    assert_eq!(zero, ("0".to_owned(), true));
+    assert_eq!((one.0.as_str(), two), ("1", ("2".to_owned(), false)));
 }
 
 pub(crate) async fn a_cancelled_consumer_settles_what_it_has(fixture: Fixture) {

@@ -1,7 +1,9 @@
 //! Requests and their replies.
 
 use crate::fixture::*;
-use backbone::queue::{Broker, Message, Prefetch, Routed, RpcClient, RpcError, RpcRequest};
+use backbone::queue::{
+    AmqpUrl, Broker, Delivery, Message, Prefetch, Publisher, Routed, RpcClient, RpcError, RpcRequest,
+};
 use protocol::{CorrelationId, LabelMac, Reply, ReplyOutcome, names::amqp};
 use std::time::Duration;
 use uuid::Uuid;
@@ -26,7 +28,7 @@ async fn client(broker: &Broker) -> (RpcClient, tokio::task::JoinHandle<()>) {
 async fn answer(broker: &Broker, count: usize, label: LabelMac) -> String {
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(16)).await.unwrap();
     let (publisher, settler) = (broker.publisher().await.unwrap(), requests.settler());
-    let reply = Reply { label, outcome: ReplyOutcome::Ack, error: None, gateway: None };
+    let reply = Reply { id: None, label, outcome: ReplyOutcome::Ack, error: None, gateway: None };
     let body = serde_json::to_vec(&reply).unwrap();
     let mut reply_to = String::new();
     for _ in 0..count {
@@ -115,4 +117,59 @@ pub(crate) async fn a_reply_queue_is_gone_with_its_session(fixture: Fixture) {
         }
     })
     .await;
+}
+
+/// Answers each request of a message in one message with as many lines; how many there were.
+async fn answer_together(delivery: &Delivery, publisher: &Publisher) -> usize {
+    let ids =
+        delivery.body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap().parse().unwrap());
+    let replies: Vec<_> = ids
+        .map(|id| Reply { id: Some(id), label: LABEL, outcome: ReplyOutcome::Ack, error: None, gateway: None })
+        .map(|reply| serde_json::to_string(&reply).unwrap())
+        .collect();
+    let body = replies.join("\n");
+    let reply_to = delivery.reply_to.as_deref().unwrap();
+    assert!(amqp::takes_lines(reply_to), "{reply_to}");
+    let message = Message { routing_key: reply_to, body: body.as_bytes(), mandatory: true, ..Message::default() };
+    assert_eq!(publisher.publish(message).await.unwrap(), Routed::Yes);
+    replies.len()
+}
+
+pub(crate) async fn requests_and_replies_travel_together_where_that_is_taken(fixture: Fixture) {
+    let (asker, router) = (fixture.broker().await, fixture.broker().await);
+    let (client, listening) = client(&asker).await;
+    let mut single = router.consume(amqp::RPC, Prefetch::Unacknowledged).await.unwrap();
+    let mut several = router.consume(amqp::RPC_LINES, Prefetch::Unacknowledged).await.unwrap();
+    let publisher = router.publisher().await.unwrap();
+    let (seen, mut most) = tokio::sync::watch::channel(0);
+    let router_task = tokio::spawn(async move {
+        loop {
+            let delivery = tokio::select! {
+                delivery = single.next() => delivery.unwrap(),
+                delivery = several.next() => delivery.unwrap(),
+            };
+            let count = answer_together(&delivery, &publisher).await;
+            assert_eq!(delivery.correlation_id.is_some(), count == 1);
+            seen.send_modify(|most| *most = count.max(*most));
+        }
+    });
+    // The client looks once a second whether anybody takes several, and the queues in a process never need that.
+    let expected = if matches!(fixture.url, AmqpUrl::RabbitMq(_)) { 2 } else { 1 };
+    soon(async {
+        while *most.borrow_and_update() < expected {
+            let calls = (0..64).map(|_| async {
+                let id = new_id();
+                let body = id.as_str().as_bytes();
+                client.call(RpcRequest { id: &id, label: LABEL, body, timeout: Duration::from_secs(20) }).await
+            });
+            for reply in futures::future::join_all(calls).await {
+                assert_eq!(reply.unwrap().outcome, ReplyOutcome::Ack);
+            }
+        }
+    })
+    .await;
+    assert_eq!((client.in_flight(), client.stray_replies()), (0, 0));
+    router_task.abort();
+    asker.close().await;
+    soon(listening).await.unwrap();
 }

@@ -57,7 +57,9 @@ impl EmbeddedQueues {
                 hub.add_binding(pattern, queue);
             }
         }
-        hub.add_memory(amqp::RPC);
+        for name in [amqp::RPC, amqp::RPC_LINES] {
+            hub.add_memory(name);
+        }
         Ok(hub)
     }
 

@@ -4,7 +4,7 @@ use super::{
     EmbeddedQueues,
     consumer::{Consumer, Subscription},
 };
-use crate::queue::{Message, Prefetch, QueueError, Routed};
+use crate::queue::{Message, Prefetch, QueueError, Routed, publisher::lines};
 use std::sync::{
     Arc, Mutex, PoisonError, Weak,
     atomic::{AtomicUsize, Ordering},
@@ -126,7 +126,7 @@ pub(in crate::queue) struct BulkPublisher {
 impl BulkPublisher {
     pub(in crate::queue) async fn send(&self, message: &Message<'_>) -> Result<(), QueueError> {
         if self.publisher.publish(message).await? == Routed::Nowhere {
-            self.returned.fetch_add(1, Ordering::Relaxed);
+            self.returned.fetch_add(lines(message.body), Ordering::Relaxed);
         }
         Ok(())
     }

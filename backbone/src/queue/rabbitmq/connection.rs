@@ -87,7 +87,11 @@ impl Connection {
 
     pub(in crate::queue) async fn backlog(&self, queue: &str) -> Result<u32, QueueError> {
         let channel = self.plain_channel().await?;
-        topology::backlog(&channel, queue).await
+        Ok(topology::counts(&channel, queue).await?.0)
+    }
+
+    pub(in crate::queue) async fn audience(&self, queue: &'static str) -> Result<Audience, QueueError> {
+        Ok(Audience { channel: self.plain_channel().await?, queue })
     }
 
     pub(in crate::queue) async fn lost(&self) -> QueueError {
@@ -107,6 +111,19 @@ impl Connection {
     pub(in crate::queue) async fn close(&self) {
         // The session ends either way: a failed close only means that the broker was faster.
         let _ = self.connection.close(200, "stopped".into()).await;
+    }
+}
+
+/// Tells how many consumers a queue has.
+#[derive(Debug)]
+pub(in crate::queue) struct Audience {
+    channel: lapin::Channel,
+    queue: &'static str,
+}
+
+impl Audience {
+    pub(in crate::queue) async fn count(&self) -> Result<u32, QueueError> {
+        Ok(topology::counts(&self.channel, self.queue).await?.1)
     }
 }
 

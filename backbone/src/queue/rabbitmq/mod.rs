@@ -6,7 +6,7 @@ mod consumer;
 mod publisher;
 mod topology;
 
-pub(super) use connection::Connection;
 pub use connection::RabbitMqUrl;
+pub(super) use connection::{Audience, Connection};
 pub(super) use consumer::{Consumer, Settler};
 pub(super) use publisher::{BulkPublisher, Publisher};

@@ -1,6 +1,6 @@
 //! Publishing messages to RabbitMQ, with its confirmation.
 
-use crate::queue::{Message, QueueError, Routed, error::Doing};
+use crate::queue::{Message, QueueError, Routed, error::Doing, publisher::lines};
 use lapin::{
     BasicProperties, Channel, Confirmation, PublisherConfirm,
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
@@ -67,7 +67,8 @@ impl BulkPublisher {
     pub(in crate::queue) async fn flush(&self) -> Result<usize, QueueError> {
         // A channel's commands are carried out in their order, so the answer to this one comes after all returns.
         self.channel.basic_qos(0, BasicQosOptions::default()).await.doing("waiting for the broker")?;
-        Ok(self.channel.wait_for_confirms().await.doing("collecting returned messages")?.len())
+        let returned = self.channel.wait_for_confirms().await.doing("collecting returned messages")?;
+        Ok(returned.iter().map(|message| lines(&message.delivery.data)).sum())
     }
 
     pub(in crate::queue) fn same_channel(&self, other: &Self) -> bool {

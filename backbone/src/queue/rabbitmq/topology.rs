@@ -29,6 +29,10 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
         .await
         .doing("declaring the queue esl.rpc")?;
+    channel
+        .queue_declare(amqp::RPC_LINES.into(), durable, FieldTable::default())
+        .await
+        .doing("declaring the queue esl.rpc.lines")?;
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel
         .exchange_declare(amqp::RESULTS.into(), ExchangeKind::Topic, options, FieldTable::default())
@@ -75,11 +79,12 @@ pub(in crate::queue) async fn declare_results_queue(
         .doing("binding a results queue")
 }
 
-pub(in crate::queue) async fn backlog(channel: &Channel, queue: &str) -> Result<u32, QueueError> {
+/// How many messages wait in a queue, and how many consumers it has.
+pub(in crate::queue) async fn counts(channel: &Channel, queue: &str) -> Result<(u32, u32), QueueError> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let queue = channel
         .queue_declare(queue.into(), passive, FieldTable::default())
         .await
         .doing("asking how many messages wait in a queue")?;
-    Ok(queue.message_count())
+    Ok((queue.message_count(), queue.consumer_count()))
 }
