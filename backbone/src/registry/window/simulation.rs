@@ -1,7 +1,7 @@
 //! What the rules come to with gateways of different kinds: a simulation, in steps of a millisecond.
 
 use super::{Admission, Ask, Ended, Turn, Window, WindowPolicy};
-use crate::registry::memory::Millis;
+use crate::registry::memory::{Millis, millis};
 use protocol::CorrelationId;
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
@@ -56,9 +56,15 @@ enum Event {
     Comes { label: usize },
 }
 
-/// How a run ended.
+/// Labels that are driven through one gateway.
 struct Run {
     window: Window,
+    policy: WindowPolicy,
+    events: BinaryHeap<Reverse<(Millis, Event)>>,
+    attempts: Vec<u32>,
+    turns: Vec<Turn>,
+    /// How many labels are not done.
+    left: usize,
     /// When each label was done, in ms after the beginning.
     done_at: Vec<Millis>,
     /// How often labels asked for a place.
@@ -72,68 +78,72 @@ struct Run {
 /// Drives labels that come at these times until all are done.
 fn drive(gateway: &mut Gateway, comes_at: &[Millis]) -> Run {
     let policy = WindowPolicy::default();
+    let labels = comes_at.len();
+    let comes = |(label, at): (usize, &Millis)| Reverse((BEGIN + at, Event::Comes { label }));
     let mut run = Run {
         window: Window::new(&policy),
-        done_at: vec![0; comes_at.len()],
+        policy,
+        events: comes_at.iter().enumerate().map(comes).collect(),
+        attempts: vec![0; labels],
+        turns: vec![Turn::Newcomer; labels],
+        left: labels,
+        done_at: vec![0; labels],
         asked: 0,
         pushed_back: 0,
         limits: Vec::new(),
         most_in_flight: 0,
     };
-    let mut attempts = vec![0_u32; comes_at.len()];
-    let mut turns = vec![Turn::Newcomer; comes_at.len()];
-    let mut left = comes_at.len();
-    let mut events: BinaryHeap<_> =
-        comes_at.iter().enumerate().map(|(label, at)| Reverse((BEGIN + at, Event::Comes { label }))).collect();
-    while let Some(Reverse((now, event))) = events.pop() {
+    while run.left > 0 {
+        let Reverse((now, event)) = run.events.pop().unwrap();
         assert!(now < BEGIN + 24 * 3600 * SECOND, "the line stands still");
         match event {
-            Event::Answer { label, attempt, acknowledged } => {
-                let how = if acknowledged { Ended::Acknowledged } else { Ended::PushedBack };
-                run.window.release(&id(label, attempt), how, &policy, now);
-                if left * 2 < comes_at.len() {
-                    run.limits.push(run.window.limit);
-                }
-                if acknowledged {
-                    run.done_at[label] = now - BEGIN;
-                    left -= 1;
-                } else {
-                    run.pushed_back += 1;
-                    events.push(Reverse((now + SECOND, Event::Comes { label })));
-                }
-            }
-            Event::Lost { label } => events.push(Reverse((now + SECOND, Event::Comes { label }))),
-            Event::Comes { label } => {
-                run.asked += 1;
-                let attempt = attempts[label];
-                let ask = Ask { id: id(label, attempt), turn: turns[label], time_left: TIME_LEFT };
-                let admission = run.window.acquire(&[ask], &policy, now).remove(0);
-                run.most_in_flight = run.most_in_flight.max(run.window.in_flight.len());
-                turns[label] = Turn::Waited;
-                match admission {
-                    Admission::Full { retry_after } | Admission::Failing { retry_after } => {
-                        let back = now + retry_after.as_millis() as Millis;
-                        events.push(Reverse((back, Event::Comes { label })));
-                    }
-                    Admission::Admitted => {
-                        attempts[label] += 1;
-                        let deadline = now + TIME_LEFT.as_millis() as Millis;
-                        let answer = gateway.command(now).filter(|(at, _)| *at <= deadline);
-                        events.push(Reverse(match answer {
-                            Some((at, how)) => {
-                                (at, Event::Answer { label, attempt, acknowledged: how == Ended::Acknowledged })
-                            }
-                            None => (deadline + 1, Event::Lost { label }),
-                        }));
-                    }
-                }
-            }
-        }
-        if left == 0 {
-            break;
+            Event::Answer { label, attempt, acknowledged } => run.answer(label, attempt, acknowledged, now),
+            Event::Lost { label } => run.later(now + SECOND, Event::Comes { label }),
+            Event::Comes { label } => run.come(label, gateway, now),
         }
     }
     run
+}
+
+impl Run {
+    fn later(&mut self, at: Millis, event: Event) {
+        self.events.push(Reverse((at, event)));
+    }
+
+    fn answer(&mut self, label: usize, attempt: u32, acknowledged: bool, now: Millis) {
+        let how = if acknowledged { Ended::Acknowledged } else { Ended::PushedBack };
+        self.window.release(&id(label, attempt), how, &self.policy, now);
+        if self.left * 2 < self.done_at.len() {
+            self.limits.push(self.window.limit);
+        }
+        if acknowledged {
+            self.done_at[label] = now - BEGIN;
+            self.left -= 1;
+        } else {
+            self.pushed_back += 1;
+            self.later(now + SECOND, Event::Comes { label });
+        }
+    }
+
+    fn come(&mut self, label: usize, gateway: &mut Gateway, now: Millis) {
+        self.asked += 1;
+        let attempt = self.attempts[label];
+        let ask = Ask { id: id(label, attempt), turn: self.turns[label], time_left: TIME_LEFT };
+        let admission = self.window.acquire(&[ask], &self.policy, now).remove(0);
+        self.most_in_flight = self.most_in_flight.max(self.window.in_flight.len());
+        self.turns[label] = Turn::Waited;
+        if let Admission::Full { retry_after } | Admission::Failing { retry_after } = admission {
+            return self.later(now + millis(retry_after), Event::Comes { label });
+        }
+        self.attempts[label] += 1;
+        let deadline = now + millis(TIME_LEFT);
+        match gateway.command(now).filter(|(at, _)| *at <= deadline) {
+            Some((at, how)) => {
+                self.later(at, Event::Answer { label, attempt, acknowledged: how == Ended::Acknowledged });
+            }
+            None => self.later(deadline + 1, Event::Lost { label }),
+        }
+    }
 }
 
 fn id(label: usize, attempt: u32) -> CorrelationId {
