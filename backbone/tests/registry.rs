@@ -1,9 +1,11 @@
-//! Routes and RPCs in flight, on a real Redis and in memory: every rule of `start.lua`, `finish.lua` and `abort.lua`.
+//! Routes and RPCs in flight, on a real Redis and in memory: every rule of the scripts.
 
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 
 #[path = "registry/differential.rs"]
 mod differential;
+#[path = "registry/windows.rs"]
+mod windows;
 
 use backbone::registry::{
     Finish, Finished, GatewayState, MemoryRegistry, RedisUrl, Registry, RouteEntry, RpcPolicy, Start, Started,
@@ -12,6 +14,10 @@ use backbone::service::now;
 use protocol::{CorrelationId, GatewayMac, LabelMac, Rssi, Timestamp, Version};
 use std::time::Duration;
 use testbed::{Redis, RedisOptions};
+use windows::{
+    a_lost_answer_frees_its_place_and_opens_the_breaker, a_place_is_taken_once_and_given_back,
+    gateways_do_not_share_a_window,
+};
 
 const LABEL: LabelMac = LabelMac::from_octets([0, 0x1a, 0x2b, 0, 0, 1]);
 const NEAR: GatewayMac = GatewayMac::from_octets([0, 0xfa, 0x7e, 0, 0, 1]);
@@ -52,6 +58,9 @@ on_every_back_end! {
     state_is_bounded_and_what_is_forgotten_is_unknown,
     routes_are_forgotten_together,
     gateways_are_where_they_last_reported,
+    a_place_is_taken_once_and_given_back,
+    a_lost_answer_frees_its_place_and_opens_the_breaker,
+    gateways_do_not_share_a_window,
 }
 
 #[derive(Debug, Clone, Copy)]

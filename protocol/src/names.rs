@@ -102,9 +102,10 @@ pub mod mqtt {
     }
 }
 
-/// Keys in Redis. Those of one label share a hash slot (the label's MAC in braces), so one script may use them all.
+/// Keys in Redis. Those of one label, or of one gateway, share a hash slot (its MAC in braces), so one script may use
+/// them all.
 pub mod redis {
-    use super::LabelMac;
+    use super::{GatewayMac, LabelMac};
 
     /// Hash: gateway to `<broker> <online> <ms>`: on which broker it last reported, and when.
     pub const GATEWAYS: &str = "esl:gateways";
@@ -146,6 +147,38 @@ pub mod redis {
         let label = label.strip_prefix('{')?.strip_suffix('}')?.parse().ok()?;
         Some((what, label))
     }
+
+    /// What a gateway's key holds.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum GatewayKey {
+        /// String: how many commands the gateway may have in flight, its line and its breaker.
+        Window,
+        /// Sorted set: the RPCs in flight at the gateway by their deadlines, in ms since the Unix epoch.
+        InFlight,
+    }
+
+    impl GatewayKey {
+        const ALL: [Self; 2] = [Self::Window, Self::InFlight];
+
+        const fn as_str(self) -> &'static str {
+            match self {
+                Self::Window => "window",
+                Self::InFlight => "in-flight",
+            }
+        }
+    }
+
+    /// `esl:gw:{<gateway mac>}:<what>`.
+    pub fn gateway_key(what: GatewayKey, gateway: GatewayMac) -> String {
+        format!("esl:gw:{{{gateway}}}:{}", what.as_str())
+    }
+
+    /// What a key holds, and of which gateway.
+    pub fn parse_gateway_key(key: &str) -> Option<(GatewayKey, GatewayMac)> {
+        let (gateway, what) = key.strip_prefix("esl:gw:{")?.split_once("}:")?;
+        let what = GatewayKey::ALL.into_iter().find(|known| known.as_str() == what)?;
+        Some((what, gateway.parse().ok()?))
+    }
 }
 
 /// Collections of the ledger in MongoDB.
@@ -164,7 +197,11 @@ pub mod ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{mqtt::Channel, redis::LabelKey, *};
+    use super::{
+        mqtt::Channel,
+        redis::{GatewayKey, LabelKey},
+        *,
+    };
     use proptest::prelude::*;
 
     #[test]
@@ -173,6 +210,7 @@ mod tests {
         assert_eq!(mqtt::topic(gateway, Channel::Action), "/gw/00fa7e000001/action");
         let label: LabelMac = "001a2b3c4d5e".parse().unwrap();
         assert_eq!(redis::label_key(LabelKey::Route, label), "esl:route:{001a2b3c4d5e}");
+        assert_eq!(redis::gateway_key(GatewayKey::Window, gateway), "esl:gw:{00fa7e000001}:window");
         assert_eq!(amqp::result_key(&"sp-014".parse().unwrap(), Outcome::Shown), "sp-014.shown");
     }
 
@@ -199,6 +237,9 @@ mod tests {
             for key in [LabelKey::Route, LabelKey::Rpc] {
                 prop_assert_eq!(redis::parse_label_key(&redis::label_key(key, label)), Some((key, label)));
             }
+            for key in [GatewayKey::Window, GatewayKey::InFlight] {
+                prop_assert_eq!(redis::parse_gateway_key(&redis::gateway_key(key, gateway)), Some((key, gateway)));
+            }
             let session = uuid::Uuid::from_u128(bits);
             prop_assert_eq!(amqp::parse_reply_queue(&amqp::reply_queue(session)), Some(session));
             let store: Store = store.parse().unwrap();
@@ -210,7 +251,8 @@ mod tests {
 
         #[test]
         fn no_name_panics(name: String) {
-            let _ = (mqtt::parse_topic(&name), redis::parse_label_key(&name), amqp::parse_reply_queue(&name), amqp::parse_result_key(&name));
+            let _ = (mqtt::parse_topic(&name), amqp::parse_reply_queue(&name), amqp::parse_result_key(&name));
+            let _ = (redis::parse_label_key(&name), redis::parse_gateway_key(&name));
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Scripts {
     pub(super) start: Script,
     pub(super) finish: Script,
     pub(super) abort: Script,
+    pub(super) acquire: Script,
+    pub(super) release: Script,
 }
 
 impl Registry {
@@ -88,6 +90,8 @@ impl RedisRegistry {
             start: Script::new(include_str!("start.lua")),
             finish: Script::new(include_str!("finish.lua")),
             abort: Script::new(include_str!("abort.lua")),
+            acquire: Script::new(concat!(include_str!("window/window.lua"), include_str!("window/acquire.lua"))),
+            release: Script::new(concat!(include_str!("window/window.lua"), include_str!("window/release.lua"))),
         };
         Ok(Self { connection, scripts: Arc::new(scripts) })
     }
@@ -103,6 +107,9 @@ impl RedisRegistry {
         calls: impl ExactSizeIterator<Item = Cmd>,
         doing: &'static str,
     ) -> Result<Vec<Vec<String>>, RegistryError> {
+        if calls.len() == 0 {
+            return Ok(Vec::new());
+        }
         let mut pipeline = Pipeline::with_capacity(calls.len());
         for call in calls {
             pipeline.add_command(call);

@@ -3,10 +3,13 @@
 mod id;
 mod label;
 mod rpc;
+mod windows;
+
+pub(super) use label::{Millis, millis};
 
 use super::{Finish, Finished, GatewayState, RouteEntry, RpcPolicy, Start, Started};
 use crate::service::now;
-use label::{Label, Millis, Route, millis};
+use label::{Label, Route};
 use protocol::{CorrelationId, GatewayMac, LabelMac, Timestamp};
 use std::{
     collections::HashMap,
@@ -31,6 +34,7 @@ struct Shared {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     gateways: Mutex<HashMap<GatewayMac, GatewayState>>,
+    windows: Mutex<windows::Windows>,
     epoch: OnceLock<String>,
 }
 
@@ -49,6 +53,7 @@ impl MemoryRegistry {
             shards: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             gateways: Mutex::default(),
+            windows: Mutex::default(),
             epoch: OnceLock::new(),
         }))
     }

@@ -7,7 +7,10 @@
 //! - [`Registry::finish`] matches a gateway's answer to the RPC that it belongs to, and takes that;
 //! - [`Registry::abort`] gives the lease back when the command certainly reached no gateway.
 //!
-//! [`MemoryRegistry`] follows the same rules, as functions over a label's state.
+//! Everything about one gateway's load lies under two keys of another hash slot: [`Registry::acquire`] asks for a place
+//! in the gateway's window, [`Registry::release`] gives it back.
+//!
+//! [`MemoryRegistry`] follows the same rules, as functions over a label's or a gateway's state.
 
 mod connection;
 mod directory;
@@ -17,6 +20,7 @@ mod memory;
 mod routes;
 mod rpc;
 mod url;
+mod window;
 
 pub use connection::{RedisArgs, Registry};
 pub use directory::GatewayDirectory;
@@ -26,3 +30,4 @@ pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
 pub use rpc::{Finish, Finished, RpcPolicy, Start, Started};
 pub use url::RedisUrl;
+pub use window::{Acquire, Admission, Ask, Breaker, Ended, Release, Turn, WindowPolicy, WindowState};

@@ -6,7 +6,7 @@ use crate::registry::{Finish, Finished, RpcPolicy, Start, Started};
 use protocol::{CorrelationId, GatewayMac, Rssi};
 
 /// Milliseconds since the Unix epoch.
-pub(super) type Millis = i64;
+pub(in crate::registry) type Millis = i64;
 
 /// One gateway hears the label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Label {
     }
 }
 
-pub(super) fn millis(duration: std::time::Duration) -> Millis {
+pub(in crate::registry) fn millis(duration: std::time::Duration) -> Millis {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,51 @@
+
+-- Gives the places of RPCs back that have ended. Begins with window.lua.
+-- ARGV: from 9 on, for each RPC: id, how it ended (a acknowledged, r refused, p pushed back, f failed, n not sent).
+if not state then return {} end
+local ids = {}
+for i = 9, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
+local deadlines = redis.call('ZMSCORE', KEYS[2], unpack(ids))
+redis.call('ZREM', KEYS[2], unpack(ids))
+
+local function answer()
+  failures, open_until, open_for, probe, answered = 0, 0, 0, '.', latest
+end
+
+local function complete(full)
+  if not full then
+    since = 0
+  elseif since == 0 then
+    since, done = now, 0
+  else
+    done = done + 1
+    if now - since >= 500 then
+      interval = math.min(math.max((interval + (now - since) / done) / 2, 1), 10000)
+      since, done = now, 0
+    end
+  end
+end
+
+local ended = {}
+for i = 1, #ids do
+  local id, how, deadline = ids[i], ARGV[7 + i * 2 + 1], deadlines[i]
+  if not deadline or ended[id] then -- late, or answered twice
+    if how == 'a' then answer() end
+  else
+    ended[id] = true
+    local full = in_flight >= places() * 0.75
+    in_flight = in_flight - 1
+    if how == 'n' then
+      if id == probe then probe = '.' end
+    else
+      if how == 'p' then
+        if tonumber(deadline) > cut then halve() end
+      else
+        complete(full)
+      end
+      if how == 'a' and full then limit = math.min(limit + 1 / limit, tonumber(ARGV[3])) end
+      if how == 'f' then fail(id, now) else answer() end
+    end
+  end
+end
+save()
+return {}

@@ -1,0 +1,67 @@
+//! What a gateway's window learns from how an RPC ended: the rules of `release.lua`.
+
+use super::{Ended, Window, WindowPolicy, state::LONGEST_INTERVAL};
+use crate::registry::memory::Millis;
+use protocol::CorrelationId;
+
+/// A window counts as full from this part of its places on: places are empty for a moment between two labels.
+const FULL: f64 = 0.75;
+/// Completions are counted for this long, in ms, before they say how far apart they are: they come in batches.
+const COUNT_FOR: Millis = 500;
+
+impl Window {
+    /// Takes the place of an RPC back. An ID without one is late, or was answered before: an acknowledgement then
+    /// still tells that the gateway is there.
+    pub(in crate::registry) fn release(&mut self, id: &CorrelationId, how: Ended, policy: &WindowPolicy, now: Millis) {
+        self.purge(policy, now);
+        let full = self.used() >= self.places() * FULL;
+        let Some(deadline) = self.in_flight.remove(id) else {
+            if how == Ended::Acknowledged {
+                self.answer();
+            }
+            return;
+        };
+        match how {
+            Ended::NotSent => {
+                self.probe.take_if(|probe| probe == id);
+                return;
+            }
+            Ended::PushedBack if deadline > self.cut => self.halve(),
+            Ended::PushedBack => {}
+            Ended::Acknowledged | Ended::Refused | Ended::Failed => self.complete(full, now),
+        }
+        if how == Ended::Acknowledged && full {
+            self.limit = (self.limit + 1.0 / self.limit).min(f64::from(policy.most));
+        }
+        match how {
+            Ended::Failed => self.fail(id, now, policy),
+            _ => self.answer(),
+        }
+    }
+
+    /// The gateway is there: what it was sent before and has not answered is no sign of the contrary.
+    fn answer(&mut self) {
+        self.failures = 0;
+        self.open_until = 0;
+        self.open_for = 0;
+        self.probe = None;
+        self.answered = self.latest;
+    }
+
+    /// Measures how far apart completions are while the window is full: the line moves as fast.
+    fn complete(&mut self, full: bool, now: Millis) {
+        if !full {
+            self.since = 0;
+        } else if self.since == 0 {
+            (self.since, self.done) = (now, 0);
+        } else {
+            self.done += 1;
+            let counted_for = now - self.since;
+            if counted_for >= COUNT_FOR {
+                let measured = counted_for as f64 / f64::from(self.done);
+                self.interval = ((self.interval + measured) / 2.0).clamp(1.0, LONGEST_INTERVAL);
+                (self.since, self.done) = (now, 0);
+            }
+        }
+    }
+}
