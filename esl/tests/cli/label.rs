@@ -16,6 +16,7 @@ async fn hear(office: &Office) -> Registry {
         gateway: id(gateway),
         rssi: Rssi::try_from(rssi).unwrap(),
         at: now(),
+        battery_mv: Some(2_950),
     };
     let entries = [entry("00fa7e000001", -70), entry("00fa7e000002", -55)];
     registry.write_routes(&entries, Duration::from_secs(600)).await.unwrap();
