@@ -65,7 +65,8 @@ impl HeardLabels {
         let dbm = f32::from(rssi.dbm());
         let Some(heard) = labels.get_mut(&label) else {
             let written_mv = battery_mv.unwrap_or(0);
-            let heard = Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_mv, written_ms: now, heard_ms: now };
+            let heard =
+                Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_mv, written_ms: now, heard_ms: now };
             labels.insert(label, heard);
             return Verdict::Write(rssi);
         };

@@ -58,9 +58,10 @@ fn step() -> impl Strategy<Value = Step> {
     let abort = (0..2_u8, 0..12_u8).prop_map(|(label, id)| Step::Abort { label, id });
     let ages = prop_oneof![8 => Just(0_u8), 1 => Just(2), 1 => Just(20)];
     let battery = prop::option::of(0..4_u16);
-    let hear = (0..2_u8, 0..3_u8, -70..-40_i8, ages, battery).prop_map(
-        |(label, gateway, dbm, age_hours, battery_mv)| Step::Hear { label, gateway, dbm, age_hours, battery_mv },
-    );
+    let hear =
+        (0..2_u8, 0..3_u8, -70..-40_i8, ages, battery).prop_map(|(label, gateway, dbm, age_hours, battery_mv)| {
+            Step::Hear { label, gateway, dbm, age_hours, battery_mv }
+        });
     prop_oneof![5 => start, 5 => finish, 1 => abort, 2 => hear]
 }
 
