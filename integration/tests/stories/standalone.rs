@@ -6,7 +6,8 @@ use integration::{Books, StandaloneStory, labels, price_update, quick};
 use protocol::Task;
 use serde_json::Value;
 use std::{path::Path, time::Duration};
-use testbed::{Role, STANDALONE, StackConfig};
+use testbed::{Role, STANDALONE, StackConfig, role::binary};
+use tokio::process::Command;
 
 const LABELS: u32 = 600;
 const VERSIONS: u64 = 4;
@@ -110,7 +111,8 @@ async fn the_command_line_needs_nothing_but_its_api() -> Result<()> {
     let url = format!("http://{api}");
     let esl = async |args: &[&str]| -> Result<Value> {
         let args: Vec<_> = args.iter().chain(&["--json", "--api", &url]).copied().collect();
-        let answer = run("esl", &args, &[]).await?;
+        let mut esl = Command::new(binary("esl")?);
+        let answer = tokio::time::timeout(LIMIT, esl.args(&args).kill_on_drop(true).output()).await??;
         ensure!(answer.status.success(), "{args:?}: {answer:?}");
         Ok(serde_json::from_slice(&answer.stdout)?)
     };
