@@ -4,7 +4,7 @@ use crate::bad_config::{one_sentence, run};
 use anyhow::{Context, Result, ensure};
 use integration::{Books, StandaloneStory, labels, price_update, quick};
 use protocol::Task;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
 use testbed::{Role, STANDALONE, StackConfig, role::binary};
 use tokio::process::Command;
@@ -118,11 +118,11 @@ async fn the_command_line_needs_nothing_but_its_api() -> Result<()> {
     };
     assert_eq!(esl(&["bind", &path(&bindings)?]).await?["new"], 100);
     let report = esl(&["enqueue", &path(&prices)?, "--store", "sp-014", "--watch"]).await?;
-    assert_eq!((&report["confirmed"], &report["balance"]["shown"]), (&50.into(), &100.into()), "{report}");
+    assert_eq!((&report["confirmed"], &report["balance"]["shown"]), (&json!(50), &json!(100)), "{report}");
     let label = esl(&["label", &labels(1)[0].to_string()]).await?;
     assert_eq!(
         (&label["shown"]["fields"]["price"], &label["history"][0]["outcome"]),
-        (&"0.90".into(), &"shown".into())
+        (&json!("0.90"), &json!("shown"))
     );
     ensure!(label["battery_mv"].as_u64().is_some_and(|mv| (2600..=3000).contains(&mv)), "{label}");
     assert_eq!(esl(&["gateways"]).await?.as_array().map(Vec::len), Some(4));
