@@ -12,7 +12,7 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 demo: ## Change 1,000 prices on 2,000 emulated labels in one process without servers, and check every label
-	$(CARGO) build --release --locked -p standalone -p testbed
+	$(CARGO) build --release --locked -p standalone -p esl -p testbed
 	target/release/testbed demo
 
 cluster-demo: release ## The same on real servers, with two of each role

@@ -57,6 +57,7 @@ on_every_back_end! {
     a_gateway_that_refused_comes_after_the_others,
     state_is_bounded_and_what_is_forgotten_is_unknown,
     routes_are_forgotten_together,
+    a_battery_is_kept_per_label_and_takes_no_part_in_routing,
     gateways_are_where_they_last_reported,
     a_place_is_taken_once_and_given_back,
     a_lost_answer_frees_its_place_and_opens_the_breaker,
@@ -92,7 +93,7 @@ impl Fixture {
     }
 
     async fn hear(&self, gateway: GatewayMac, dbm: i64, at: Timestamp) {
-        let entry = RouteEntry { label: LABEL, gateway, rssi: Rssi::try_from(dbm).unwrap(), at };
+        let entry = RouteEntry { label: LABEL, gateway, rssi: Rssi::try_from(dbm).unwrap(), at, battery_mv: None };
         self.registry.write_routes(&[entry], MINUTE).await.unwrap();
     }
 
@@ -263,7 +264,8 @@ async fn routes_are_forgotten_together(back_end: BackEnd) {
     let fixture = Fixture::on(back_end).await;
     let heard: Vec<_> = fixture.registry.routes(LABEL).await.unwrap().iter().map(|route| route.gateway).collect();
     assert_eq!(heard, [NEAR, FAR]);
-    let entry = RouteEntry { label: LABEL, gateway: FAR, rssi: Rssi::try_from(-40).unwrap(), at: now() };
+    let rssi = Rssi::try_from(-40).unwrap();
+    let entry = RouteEntry { label: LABEL, gateway: FAR, rssi, at: now(), battery_mv: None };
     fixture.registry.write_routes(&[entry], SHORT).await.unwrap();
     assert_eq!(fixture.registry.routes(LABEL).await.unwrap()[1], entry);
     let began = tokio::time::Instant::now();
@@ -273,6 +275,34 @@ async fn routes_are_forgotten_together(back_end: BackEnd) {
     }
     assert!(began.elapsed() + Duration::from_millis(50) >= SHORT, "{:?}", began.elapsed());
     assert_eq!(fixture.start("a", 1, MINUTE).await, Started::NoRoute);
+}
+
+async fn a_battery_is_kept_per_label_and_takes_no_part_in_routing(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
+    let batteries = async || {
+        let routes = fixture.registry.routes(LABEL).await.unwrap();
+        routes.iter().map(|route| (route.gateway, route.battery_mv)).collect::<Vec<_>>()
+    };
+    assert_eq!(batteries().await, [(NEAR, None), (FAR, None)]);
+    let entry = |gateway, dbm, battery_mv| RouteEntry {
+        label: LABEL,
+        gateway,
+        rssi: Rssi::try_from(dbm).unwrap(),
+        at: now(),
+        battery_mv,
+    };
+    for (written, kept) in [(Some(2950), 2950), (None, 2950), (Some(0), 2950), (Some(2890), 2890)] {
+        fixture.registry.write_routes(&[entry(FAR, -70, written)], MINUTE).await.unwrap();
+        assert_eq!(batteries().await, [(NEAR, Some(kept)), (FAR, Some(kept))], "{written:?}");
+    }
+    assert_eq!(fixture.start("a", 1, MINUTE).await, Started::Send(NEAR));
+    assert_eq!(batteries().await, [(NEAR, Some(2890)), (FAR, Some(2890))], "still there after an RPC");
+    fixture.registry.write_routes(&[entry(NEAR, -50, None)], SHORT).await.unwrap();
+    while !batteries().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    fixture.hear(NEAR, -50, now()).await;
+    assert_eq!(batteries().await, [(NEAR, None)], "it is forgotten with the routes");
 }
 
 async fn gateways_are_where_they_last_reported(back_end: BackEnd) {

@@ -1,10 +1,12 @@
 //! What a tracker remembers of what it heard, so that it writes only what changed enough.
 
-use protocol::{GatewayMac, LabelMac, Rssi, Timestamp};
+use protocol::{GatewayMac, LabelMac, Rssi, Sighting, Timestamp};
 use std::{collections::HashMap, time::Duration};
 
 /// Weight of a new sighting in the exponentially weighted moving average of a label's RSSI.
 const WEIGHT: f32 = 0.3;
+/// A battery that differs by so many mV from what was written is written: noise is less.
+const BATTERY_CHANGE_MV: u16 = 50;
 
 /// When a sighting is worth writing.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub(crate) struct HeardPolicy {
 struct Heard {
     smoothed_dbm: f32,
     written_dbm: i8,
+    /// 0: none.
+    written_mv: u16,
     written_ms: i64,
     heard_ms: i64,
 }
@@ -37,7 +41,7 @@ pub(crate) struct HeardLabels {
 /// What to do about a sighting.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Write this smoothed RSSI.
+    /// Write this smoothed RSSI, and the battery as it was reported.
     Write(Rssi),
     /// What is written is good enough.
     Keep,
@@ -51,7 +55,8 @@ impl HeardLabels {
     }
 
     /// Takes in one sighting. The caller writes what it is told to.
-    pub(crate) fn hear(&mut self, gateway: GatewayMac, label: LabelMac, rssi: Rssi, now: Timestamp) -> Verdict {
+    pub(crate) fn hear(&mut self, gateway: GatewayMac, sighting: &Sighting, now: Timestamp) -> Verdict {
+        let &Sighting { label, rssi, battery_mv } = sighting;
         let now = now.unix_millis();
         let labels = self.gateways.entry(gateway).or_default();
         if labels.len() >= self.policy.labels_per_gateway && !labels.contains_key(&label) {
@@ -59,7 +64,9 @@ impl HeardLabels {
         }
         let dbm = f32::from(rssi.dbm());
         let Some(heard) = labels.get_mut(&label) else {
-            let heard = Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_ms: now, heard_ms: now };
+            let written_mv = battery_mv.unwrap_or(0);
+            let heard =
+                Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_mv, written_ms: now, heard_ms: now };
             labels.insert(label, heard);
             return Verdict::Write(rssi);
         };
@@ -67,11 +74,13 @@ impl HeardLabels {
         heard.heard_ms = now;
         // Rounded, it still lies between values that were in range.
         let smoothed = heard.smoothed_dbm.round() as i8;
-        let changed = smoothed.abs_diff(heard.written_dbm) >= self.policy.change_db;
+        let battery_mv = battery_mv.unwrap_or(heard.written_mv);
+        let changed = smoothed.abs_diff(heard.written_dbm) >= self.policy.change_db
+            || battery_mv.abs_diff(heard.written_mv) >= BATTERY_CHANGE_MV;
         let old = now.saturating_sub(heard.written_ms) >= self.policy.refresh_after.as_millis() as i64;
         match Rssi::try_from(i64::from(smoothed)) {
             Ok(rssi) if changed || old => {
-                (heard.written_dbm, heard.written_ms) = (smoothed, now);
+                (heard.written_dbm, heard.written_mv, heard.written_ms) = (smoothed, battery_mv, now);
                 Verdict::Write(rssi)
             }
             _ => Verdict::Keep,
@@ -118,6 +127,10 @@ mod tests {
         Rssi::try_from(dbm).unwrap()
     }
 
+    fn see(dbm: i64) -> Sighting {
+        Sighting { label: LABEL, rssi: rssi(dbm), battery_mv: None }
+    }
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix_millis(1_000_000_000 + seconds * 1000)
     }
@@ -125,11 +138,11 @@ mod tests {
     #[test]
     fn noise_is_not_written_and_change_is() {
         let mut heard = heard();
-        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(0)), Verdict::Write(rssi(-60)));
+        assert_eq!(heard.hear(GATEWAY, &see(-60), at(0)), Verdict::Write(rssi(-60)));
         for (second, dbm) in [(2, -63), (4, -58), (6, -64), (8, -57)] {
-            assert_eq!(heard.hear(GATEWAY, LABEL, rssi(dbm), at(second)), Verdict::Keep);
+            assert_eq!(heard.hear(GATEWAY, &see(dbm), at(second)), Verdict::Keep);
         }
-        let verdicts: Vec<_> = (5..10).map(|n| heard.hear(GATEWAY, LABEL, rssi(-80), at(2 * n))).collect();
+        let verdicts: Vec<_> = (5..10).map(|n| heard.hear(GATEWAY, &see(-80), at(2 * n))).collect();
         assert!(
             verdicts.iter().any(|verdict| matches!(verdict, Verdict::Write(rssi) if rssi.dbm() <= -64)),
             "{verdicts:?}"
@@ -139,9 +152,21 @@ mod tests {
     #[test]
     fn what_would_look_stale_is_written_again() {
         let mut heard = heard();
-        heard.hear(GATEWAY, LABEL, rssi(-60), at(0));
-        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(19)), Verdict::Keep);
-        assert_eq!(heard.hear(GATEWAY, LABEL, rssi(-60), at(20)), Verdict::Write(rssi(-60)));
+        heard.hear(GATEWAY, &see(-60), at(0));
+        assert_eq!(heard.hear(GATEWAY, &see(-60), at(19)), Verdict::Keep);
+        assert_eq!(heard.hear(GATEWAY, &see(-60), at(20)), Verdict::Write(rssi(-60)));
+    }
+
+    #[test]
+    fn a_battery_is_written_when_it_changed_enough() {
+        let mut heard = heard();
+        let mut at_mv = |second, battery_mv| heard.hear(GATEWAY, &Sighting { battery_mv, ..see(-60) }, at(second));
+        assert_eq!(at_mv(0, None), Verdict::Write(rssi(-60)));
+        assert_eq!(at_mv(2, Some(2950)), Verdict::Write(rssi(-60)), "the first that is known");
+        assert_eq!(at_mv(4, Some(2901)), Verdict::Keep);
+        assert_eq!(at_mv(6, None), Verdict::Keep);
+        assert_eq!(at_mv(8, Some(2900)), Verdict::Write(rssi(-60)));
+        assert_eq!(at_mv(10, Some(2949)), Verdict::Keep);
     }
 
     #[test]
@@ -149,10 +174,10 @@ mod tests {
         let mut heard = heard();
         let label = |last| LabelMac::from_octets([0, 0, 0, 0, 0, last]);
         for last in 1..=2 {
-            heard.hear(GATEWAY, label(last), rssi(-60), at(0));
+            heard.hear(GATEWAY, &Sighting { label: label(last), ..see(-60) }, at(0));
         }
-        assert_eq!(heard.hear(GATEWAY, label(3), rssi(-60), at(0)), Verdict::TooMany);
-        heard.hear(GATEWAY, label(1), rssi(-60), at(100));
+        assert_eq!(heard.hear(GATEWAY, &Sighting { label: label(3), ..see(-60) }, at(0)), Verdict::TooMany);
+        heard.hear(GATEWAY, &Sighting { label: label(1), ..see(-60) }, at(100));
         heard.tidy(at(130));
         assert_eq!(heard.len(), 1);
         heard.clear();

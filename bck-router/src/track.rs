@@ -11,7 +11,7 @@ use backbone::{
     service::now,
 };
 use protocol::{
-    GatewayMac, Report, Timestamp,
+    GatewayMac, Report, Sighting, Timestamp,
     names::mqtt::{Channel, parse_topic},
 };
 use std::{collections::HashMap, time::Duration};
@@ -113,8 +113,11 @@ impl Tracker {
         }
         let mut too_many = 0;
         for sighting in &report.sightings {
-            match self.heard.hear(gateway, sighting.label, sighting.rssi, at) {
-                Verdict::Write(rssi) => entries.push(RouteEntry { label: sighting.label, gateway, rssi, at }),
+            match self.heard.hear(gateway, sighting, at) {
+                Verdict::Write(rssi) => {
+                    let &Sighting { label, battery_mv, .. } = sighting;
+                    entries.push(RouteEntry { label, gateway, rssi, at, battery_mv });
+                }
                 Verdict::Keep => {}
                 Verdict::TooMany => too_many += 1,
             }

@@ -1,6 +1,7 @@
 //! `esl bind`: which label stands for which product.
 
 use crate::{
+    back_end::BackEnd,
     cli::BindArgs,
     failure::{Ending, Failure},
     file,
@@ -8,15 +9,14 @@ use crate::{
     progress,
     text::{count, grouped},
 };
-use anyhow::Context;
 use backbone::{
-    ledger::{BindReport, Binding, Ledger, LedgerUrl},
+    ledger::{BindReport, Binding},
     sheet::{BadCell, lines_in, read_bindings},
 };
 use serde::Serialize;
 use std::fmt;
 
-/// So many labels go to the ledger at a time.
+/// So many labels are bound at a time.
 const CHUNK: usize = 1_000;
 
 #[derive(Debug, Serialize)]
@@ -31,11 +31,10 @@ struct Report {
 }
 
 /// Binds the labels of a file.
-pub(crate) async fn run(args: &BindArgs, output: Output) -> Result<Ending, Failure> {
+pub(crate) async fn run(args: &BindArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
     let table = file::demand(file::read(&args.file, read_bindings)?, &args.file, args.skip_bad)?;
     output.bad_cells(&table.bad);
-    let ledger = open(&args.mongodb.mongodb_url).await?;
-    let bound = bind(&ledger, &table.rows).await.with_context(|| at(&args.mongodb.mongodb_url))?;
+    let bound = bind(back_end, &table.rows).await?;
     let report = Report {
         labels: table.rows.len(),
         new: bound.new,
@@ -49,14 +48,13 @@ pub(crate) async fn run(args: &BindArgs, output: Output) -> Result<Ending, Failu
     Ok(Ending::of(report.bad_lines == 0))
 }
 
-async fn bind(ledger: &Ledger, bindings: &[Binding]) -> anyhow::Result<BindReport> {
-    ledger.prepare().await?;
+async fn bind(back_end: &BackEnd, bindings: &[Binding]) -> Result<BindReport, Failure> {
     let bar = progress::bar(bindings.len() as u64, "binding labels");
     let mut sum = BindReport::default();
     for chunk in bindings.chunks(CHUNK) {
-        let bound = ledger.bind(chunk).await.with_context(|| {
-            let done = grouped(sum.new + sum.changed + sum.unchanged);
-            format!("{done} labels are bound, so run it again when the server is back")
+        let bound = back_end.bind(chunk, &bar).await.map_err(|failure| {
+            let done = sum.new + sum.changed + sum.unchanged;
+            if done == 0 { failure } else { failure.halfway(&format!("{} are bound", count(done, "label"))) }
         })?;
         sum.new += bound.new;
         sum.changed += bound.changed;
@@ -65,16 +63,6 @@ async fn bind(ledger: &Ledger, bindings: &[Binding]) -> anyhow::Result<BindRepor
     }
     bar.finish_and_clear();
     Ok(sum)
-}
-
-/// Makes ready to ask the ledger.
-pub(crate) async fn open(url: &LedgerUrl) -> Result<Ledger, Failure> {
-    Ok(Ledger::connect(url).await.with_context(|| at(url))?)
-}
-
-/// What a failure of the ledger begins with.
-pub(crate) fn at(url: &LedgerUrl) -> String {
-    format!("MongoDB at {url}")
 }
 
 impl fmt::Display for Report {

@@ -1,6 +1,7 @@
 //! What can be asked.
 
-use backbone::{ledger::LedgerUrl, queue::AmqpUrl, registry::RedisUrl, service::parse_duration};
+use crate::place::Place;
+use backbone::service::parse_duration;
 use clap::{Args, Parser, Subcommand};
 use protocol::{BatchId, LabelMac, Store, TaskId};
 use std::{path::PathBuf, time::Duration};
@@ -9,7 +10,9 @@ const EXIT_CODES: &str = "\
 Exit codes: 0 all is well; 1 it failed, or not all is well; 2 what was given can't be used, and nothing was done;
 130 interrupted by Ctrl-C.
 
-Servers are named by flags or by the environment variables AMQP_URL, MONGODB_URL and REDIS_URL.";
+It asks the HTTP API of store-api or standalone at --api URL, by default ESL_API, with the token in ESL_TOKEN or --token-file.
+--amqp, --mongodb or --redis with a URL, or --direct, ask the servers themselves; those not named are where AMQP_URL,
+MONGODB_URL and REDIS_URL say.";
 
 const BIND_HELP: &str = "\
 Example:
@@ -69,6 +72,9 @@ pub struct Cli {
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
+    #[command(flatten)]
+    pub(crate) place: Place,
+
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -89,34 +95,10 @@ pub(crate) enum Command {
     Label(LabelArgs),
     /// List the gateways
     #[command(after_help = GATEWAYS_HELP)]
-    Gateways(GatewaysArgs),
+    Gateways,
     /// List the tasks that could not be used, or send them again
     #[command(after_help = DEAD_HELP)]
     Dead(DeadArgs),
-}
-
-/// Where RabbitMQ is.
-#[derive(Debug, Args)]
-pub(crate) struct Amqp {
-    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
-    pub(crate) amqp_url: AmqpUrl,
-}
-
-/// Where MongoDB is.
-#[derive(Debug, Args)]
-pub(crate) struct Mongodb {
-    /// MongoDB: mongodb://host:port/database
-    #[arg(long, env = "MONGODB_URL", default_value = "mongodb://127.0.0.1:27017/esl", hide_env_values = true)]
-    pub(crate) mongodb_url: LedgerUrl,
-}
-
-/// Where Redis is.
-#[derive(Debug, Args)]
-pub(crate) struct Redis {
-    /// Redis: redis://user:password@host:port/db, or rediss://
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
-    pub(crate) redis_url: RedisUrl,
 }
 
 #[derive(Debug, Args)]
@@ -127,9 +109,6 @@ pub(crate) struct BindArgs {
     /// Bind the good lines even if others are bad
     #[arg(long)]
     pub(crate) skip_bad: bool,
-
-    #[command(flatten)]
-    pub(crate) mongodb: Mongodb,
 }
 
 #[derive(Debug, Args)]
@@ -149,7 +128,7 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, default_value = "180s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
-    /// Follow the batch until each of its labels has its outcome (needs MongoDB)
+    /// Follow the batch until each of its labels has its outcome
     #[arg(long)]
     pub(crate) watch: bool,
 
@@ -159,12 +138,6 @@ pub(crate) struct EnqueueArgs {
 
     #[command(flatten)]
     pub(crate) patience: Patience,
-
-    #[command(flatten)]
-    pub(crate) amqp: Amqp,
-
-    #[command(flatten)]
-    pub(crate) mongodb: Mongodb,
 }
 
 /// How long a batch is followed.
@@ -195,12 +168,6 @@ pub(crate) struct WatchArgs {
 
     #[command(flatten)]
     pub(crate) patience: Patience,
-
-    #[command(flatten)]
-    pub(crate) amqp: Amqp,
-
-    #[command(flatten)]
-    pub(crate) mongodb: Mongodb,
 }
 
 #[derive(Debug, Args)]
@@ -211,18 +178,6 @@ pub(crate) struct LabelArgs {
     /// How many of its latest outcomes to list
     #[arg(long, default_value_t = 20)]
     pub(crate) history: u32,
-
-    #[command(flatten)]
-    pub(crate) mongodb: Mongodb,
-
-    #[command(flatten)]
-    pub(crate) redis: Redis,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GatewaysArgs {
-    #[command(flatten)]
-    pub(crate) redis: Redis,
 }
 
 #[derive(Debug, Args)]
@@ -230,10 +185,6 @@ pub(crate) struct DeadArgs {
     /// List at most so many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub(crate) limit: u16,
-
-    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
-    #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true, global = true)]
-    pub(crate) amqp_url: AmqpUrl,
 
     #[command(subcommand)]
     pub(crate) command: Option<DeadCommand>,

@@ -1,14 +1,13 @@
 //! `esl dead`: the tasks that could not be used.
 
 use crate::{
+    back_end::BackEnd,
     cli::{DeadArgs, DeadCommand, ReplayArgs},
     failure::{Ending, Failure},
-    letters,
     output::Output,
     text::count,
 };
 use anyhow::Context;
-use backbone::queue::{AmqpUrl, DeadLetter};
 use protocol::{TaskId, names::amqp};
 use serde::Serialize;
 use std::{
@@ -18,7 +17,25 @@ use std::{
 };
 
 /// So much of a task is shown.
-const SHOWN_BYTES: usize = 200;
+const SHOWN_CHARS: usize = 200;
+
+/// Dead letters as a back-end finds them.
+pub(crate) struct Letters {
+    /// How many there are.
+    pub(crate) total: u32,
+    /// The oldest.
+    pub(crate) listed: Vec<Listed>,
+}
+
+/// What a back-end has sent again.
+pub(crate) struct Sent {
+    /// How many letters.
+    pub(crate) letters: usize,
+    /// Each of their tasks, once.
+    pub(crate) tasks: BTreeSet<TaskId>,
+    /// How many dead letters remain.
+    pub(crate) left: u32,
+}
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -26,8 +43,9 @@ struct Listing {
     listed: Vec<Listed>,
 }
 
+/// A dead letter.
 #[derive(Debug, Serialize)]
-struct Listed {
+pub(crate) struct Listed {
     task_id: Option<TaskId>,
     reason: String,
     bytes: usize,
@@ -45,21 +63,19 @@ struct Replay {
 }
 
 /// Lists the dead letters, or sends them again.
-pub(crate) async fn run(args: &DeadArgs, output: Output) -> Result<Ending, Failure> {
+pub(crate) async fn run(args: &DeadArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
     if let Some(DeadCommand::Replay(replay)) = &args.command {
-        return run_replay(&args.amqp_url, replay, output).await;
+        return run_replay(replay, back_end, output).await;
     }
-    let mut listed = Vec::new();
-    let dead_letters = letters::look(&args.amqp_url, args.limit, |letter| listed.push(Listed::from(letter))).await?;
-    output.answer(&Listing { dead_letters, listed })?;
+    let Letters { total, listed } = back_end.dead_letters(args.limit).await?;
+    output.answer(&Listing { dead_letters: total, listed })?;
     Ok(Ending::Well)
 }
 
-async fn run_replay(url: &AmqpUrl, args: &ReplayArgs, output: Output) -> Result<Ending, Failure> {
-    let there = letters::waiting(url, amqp::DEAD_TASKS).await?;
-    if there > 0 && !args.yes && std::io::stdin().is_terminal() {
+async fn run_replay(args: &ReplayArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
+    if !args.yes && std::io::stdin().is_terminal() {
         let which = if args.all {
-            format!("all of the {}", count(there.into(), "dead letter"))
+            format!("all of the {}", count(back_end.backlog().await?.1.into(), "dead letter"))
         } else {
             format!("the dead letters of {}", count(args.task.len() as u64, "task"))
         };
@@ -67,11 +83,9 @@ async fn run_replay(url: &AmqpUrl, args: &ReplayArgs, output: Output) -> Result<
             return Ok(Ending::NotAll);
         }
     }
-    let wanted = |letter: &DeadLetter| args.all || letter.task_id().is_some_and(|id| args.task.contains(&id));
-    let replayed = letters::replay(url, wanted).await?;
-    let tasks: BTreeSet<TaskId> = replayed.tasks.iter().flatten().cloned().collect();
+    let Sent { letters, tasks, left } = back_end.replay((!args.all).then_some(&args.task)).await?;
     let not_found: Vec<_> = args.task.iter().filter(|id| !tasks.contains(id)).cloned().collect();
-    let report = Replay { replayed: replayed.tasks.len(), tasks, not_found, left: replayed.left };
+    let report = Replay { replayed: letters, tasks, not_found, left };
     output.answer(&report)?;
     Ok(Ending::of(report.not_found.is_empty() && (!args.all || report.left == 0)))
 }
@@ -84,11 +98,10 @@ fn agreed(question: &str) -> Result<bool, Failure> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-impl From<&DeadLetter> for Listed {
-    fn from(letter: &DeadLetter) -> Self {
-        let body = letter.body();
-        let start = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
-        Self { task_id: letter.task_id(), reason: letter.reason().to_owned(), bytes: body.len(), body: start }
+impl Listed {
+    /// A letter of so many bytes, of which `body` is all or the beginning.
+    pub(crate) fn new(task_id: Option<TaskId>, reason: String, bytes: usize, body: &str) -> Self {
+        Self { task_id, reason, bytes, body: body.chars().take(SHOWN_CHARS).collect() }
     }
 }
 
@@ -96,7 +109,7 @@ impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for letter in &self.listed {
             let task_id = letter.task_id.as_ref().map_or("without a task_id", TaskId::as_str);
-            let more = if letter.bytes > SHOWN_BYTES { "…" } else { "" };
+            let more = if letter.bytes > letter.body.len() { "…" } else { "" };
             // Others wrote it: nothing in it may move the cursor.
             let body = letter.body.replace(char::is_control, "\u{fffd}");
             writeln!(f, "{task_id}: {}\n    {body}{more}", letter.reason.replace(char::is_control, "\u{fffd}"))?;

@@ -1,8 +1,9 @@
 //! `esl enqueue`: a price file becomes tasks.
 
 use crate::{
+    back_end::BackEnd,
     balance::{Balance, Batch},
-    bind::{open, write_skipped},
+    bind::write_skipped,
     cli::EnqueueArgs,
     failure::{Ending, Failure},
     file,
@@ -14,7 +15,6 @@ use crate::{
 };
 use anyhow::Context;
 use backbone::{
-    ledger::Ledger,
     service::now,
     sheet::{BadCell, PriceChange, lines_in, read_prices},
 };
@@ -48,17 +48,17 @@ struct Report {
 }
 
 /// Sends a price file.
-pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Failure> {
+pub(crate) async fn run(args: &EnqueueArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
     let table = file::demand(file::read(&args.file, read_prices)?, &args.file, args.skip_bad)?;
     output.bad_cells(&table.bad);
     let batch = args.batch.clone().map_or_else(|| made_up(&args.store), Ok)?;
     let tasks = tasks(args, &batch, &table.rows)?;
-    // Counted before anything is sent: if the ledger is away, nobody could follow.
-    let followed = if args.watch { Some(followed(args, &batch, &table.rows).await?) } else { None };
+    // Counted before anything is sent: if that can't be done, nobody could follow.
+    let followed = if args.watch { Some(followed(args, back_end, &batch, &table.rows).await?) } else { None };
 
     let mut interrupts = Interrupts::listen()?;
     let began = Instant::now();
-    let Sent { confirmed, interrupted } = send(args, &tasks, &mut interrupts).await?;
+    let Sent { confirmed, interrupted } = send(&args.store, back_end, &tasks, &mut interrupts).await?;
     let mut report = Report {
         store: args.store.clone(),
         tasks: tasks.len(),
@@ -80,9 +80,8 @@ pub(crate) async fn run(args: &EnqueueArgs, output: Output) -> Result<Ending, Fa
     let ending = match followed {
         _ if interrupted => Ending::Interrupted,
         None => Ending::Well,
-        Some((ledger, batch)) => {
-            let urls = (args.mongodb.mongodb_url.clone(), args.amqp.amqp_url.clone());
-            let follower = Follower::new(ledger, urls, batch, began);
+        Some(batch) => {
+            let follower = Follower::new(back_end, batch, began);
             let (balance, ending) = follower.follow(args.patience, &mut interrupts).await?;
             report.balance = Some(balance);
             ending
@@ -120,15 +119,19 @@ fn tasks(args: &EnqueueArgs, batch: &BatchId, changes: &[PriceChange]) -> Result
     Ok(tasks)
 }
 
-async fn followed(args: &EnqueueArgs, id: &BatchId, changes: &[PriceChange]) -> Result<(Ledger, Batch), Failure> {
-    let ledger = open(&args.mongodb.mongodb_url).await?;
-    let batch = watch::counted(&ledger, &args.mongodb.mongodb_url, id, &args.store, changes).await?;
-    if watch::ended(&ledger, &args.mongodb.mongodb_url, id).await? > 0 {
+async fn followed(
+    args: &EnqueueArgs,
+    back_end: &BackEnd,
+    id: &BatchId,
+    changes: &[PriceChange],
+) -> Result<Batch, Failure> {
+    let batch = watch::counted(back_end, id, &args.store, changes).await?;
+    if !back_end.outcomes(id).await?.is_empty() {
         let text =
             format!("--batch {id}: tasks of an earlier batch of this name would be counted too; choose another name");
         return Err(Failure::Input(text));
     }
-    Ok((ledger, batch))
+    Ok(batch)
 }
 
 /// How far sending came.
@@ -138,7 +141,7 @@ struct Sent {
     interrupted: bool,
 }
 
-async fn send(args: &EnqueueArgs, tasks: &[Task], interrupts: &mut Interrupts) -> Result<Sent, Failure> {
+async fn send(store: &Store, back_end: &BackEnd, tasks: &[Task], interrupts: &mut Interrupts) -> Result<Sent, Failure> {
     let stop = CancellationToken::new();
     let publishing = Publishing::new(tasks, stop.clone());
     let interrupted = async {
@@ -147,7 +150,10 @@ async fn send(args: &EnqueueArgs, tasks: &[Task], interrupts: &mut Interrupts) -
         tokio::time::sleep(LAST_CONFIRMS).await;
     };
     tokio::select! {
-        sent = publishing.run(&args.amqp.amqp_url) => sent?,
+        sent = back_end.send(&publishing, store) => sent.map_err(|failure| {
+            let confirmed = publishing.confirmed() as u64;
+            if confirmed == 0 { failure } else { failure.halfway(&format!("{} are confirmed", count(confirmed, "task"))) }
+        })?,
         () = interrupted => {}
     }
     Ok(Sent { confirmed: publishing.confirmed(), interrupted: stop.is_cancelled() })
@@ -158,7 +164,7 @@ impl fmt::Display for Report {
         let duration = seconds(Duration::from_secs_f64(self.sending_seconds));
         if self.interrupted {
             let (confirmed, tasks) = (count(self.confirmed as u64, "task"), count(self.tasks as u64, "task"));
-            writeln!(f, "interrupted: RabbitMQ has confirmed {confirmed} of {tasks} of batch {}", self.batch)?;
+            writeln!(f, "interrupted: the broker has confirmed {confirmed} of {tasks} of batch {}", self.batch)?;
         } else {
             writeln!(f, "{} sent in {duration}, batch {}", count(self.tasks as u64, "task"), self.batch)?;
         }

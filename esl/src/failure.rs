@@ -61,6 +61,11 @@ impl Failure {
         }
     }
 
+    /// The same, after part of it was done: again, it does no harm.
+    pub(crate) fn halfway(self, done: &str) -> Self {
+        Self::Server(anyhow::anyhow!("{self}; {done}, so mend that and run it again"))
+    }
+
     /// The cells that are wrong, where that is why.
     pub(crate) fn bad_cells(&self) -> &[BadCell] {
         match self {

@@ -1,43 +1,32 @@
 //! `esl gateways`: where the gateways are.
 
 use crate::{
-    cli::GatewaysArgs,
+    back_end::BackEnd,
     failure::{Ending, Failure},
     output::Output,
     text::{ago, count, table},
 };
-use anyhow::Context;
-use backbone::registry::{GatewayState, Registry};
 use protocol::{GatewayMac, Timestamp};
-use serde::Serialize;
-use std::{collections::BTreeMap, fmt};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Listing(Vec<Listed>);
 
-#[derive(Debug, Serialize)]
-struct Listed {
-    gateway: GatewayMac,
-    online: bool,
-    broker: String,
+/// A gateway.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) gateway: GatewayMac,
+    pub(crate) online: bool,
+    pub(crate) broker: String,
     /// When it last reported.
-    at: Timestamp,
+    pub(crate) at: Timestamp,
 }
 
 /// Lists the gateways.
-pub(crate) async fn run(args: &GatewaysArgs, output: Output) -> Result<Ending, Failure> {
-    let url = &args.redis.redis_url;
-    let at = || format!("Redis at {url}");
-    let registry = Registry::connect(url).with_context(at)?;
-    let gateways: BTreeMap<_, _> = registry.gateways().await.with_context(at)?.into_iter().collect();
-    let listed = gateways.into_iter().map(|(gateway, GatewayState { online, broker, at })| Listed {
-        gateway,
-        online,
-        broker: broker.to_string(),
-        at,
-    });
-    output.answer(&Listing(listed.collect()))?;
+pub(crate) async fn run(back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
+    output.answer(&Listing(back_end.gateways().await?))?;
     Ok(Ending::Well)
 }
 

@@ -1,20 +1,16 @@
 //! `esl label`: everything that is known of one label.
 
 use crate::{
-    bind::{at, open},
+    back_end::BackEnd,
     cli::LabelArgs,
     failure::{Ending, Failure},
     output::Output,
-    text::{ago, chain, table},
+    text::{ago, table},
 };
-use anyhow::Context;
-use backbone::{
-    ledger::{Desired, LabelRecord, Shown},
-    registry::{GatewayState, RedisUrl, Registry, RouteEntry},
-};
+use backbone::ledger::{Desired, Shown};
 use protocol::{Fields, GatewayMac, LabelMac, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
-use serde::Serialize;
-use std::{cmp::Reverse, fmt};
+use serde::{Deserialize, Serialize};
+use std::fmt;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -26,72 +22,61 @@ struct Report {
     shown: Option<Content>,
     /// It shows what it should.
     agrees: bool,
-    /// The strongest first; `null` where Redis did not answer.
+    /// The strongest first; `null` where they can't be said.
     routes: Option<Vec<Route>>,
     /// Why there are no routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     routes_error: Option<String>,
+    /// The battery in millivolts, as last reported.
+    battery_mv: Option<u16>,
     /// The newest first.
     history: Vec<ResultMessage>,
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Content {
+/// What a label should show, or shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Content {
     version: Version,
     fields: Fields,
     at: Timestamp,
     task_id: TaskId,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     gateway: Option<GatewayMac>,
 }
 
-#[derive(Debug, Serialize)]
-struct Route {
-    gateway: GatewayMac,
-    rssi_dbm: i8,
-    at: Timestamp,
-    online: bool,
-    broker: Option<String>,
+/// A gateway hears a label.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Route {
+    pub(crate) gateway: GatewayMac,
+    pub(crate) rssi_dbm: i8,
+    pub(crate) at: Timestamp,
+    pub(crate) online: bool,
+    pub(crate) broker: Option<String>,
+}
+
+/// What a back-end knows of a label.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) known: bool,
+    pub(crate) store: Option<Store>,
+    pub(crate) sku: Option<Sku>,
+    pub(crate) desired: Option<Content>,
+    pub(crate) shown: Option<Content>,
+    pub(crate) routes: Option<Vec<Route>>,
+    pub(crate) routes_error: Option<String>,
+    pub(crate) battery_mv: Option<u16>,
+    pub(crate) history: Vec<ResultMessage>,
 }
 
 /// Says what is known of a label.
-pub(crate) async fn run(args: &LabelArgs, output: Output) -> Result<Ending, Failure> {
-    let (label, url) = (args.mac, &args.mongodb.mongodb_url);
-    let ledger = open(url).await?;
-    let record = ledger.label(label).await.with_context(|| at(url))?;
-    let history = ledger.history(label, args.history).await.with_context(|| at(url))?;
-    // The ledger alone says what a label shows. Redis is a cache, so its loss costs no more than the routes.
-    let routes = routes(label, &args.redis.redis_url).await;
-    let known = record.is_some() || routes.as_ref().is_ok_and(|routes| !routes.is_empty());
-    let LabelRecord { store, sku, desired, shown } = record.unwrap_or_default();
-    let report = Report {
-        label,
-        known,
-        store,
-        sku,
-        agrees: desired.as_ref().map(|desired| desired.version) == shown.as_ref().map(|shown| shown.version),
-        desired: desired.map(Content::from),
-        shown: shown.map(Content::from),
-        routes_error: routes.as_ref().err().map(chain),
-        routes: routes.ok(),
-        history,
-    };
+pub(crate) async fn run(args: &LabelArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
+    let facts = back_end.label(args.mac, args.history).await?;
+    let Facts { known, store, sku, desired, shown, routes, routes_error, battery_mv, history } = facts;
+    let agrees = desired.as_ref().map(|desired| desired.version) == shown.as_ref().map(|shown| shown.version);
+    let label = args.mac;
+    let report = Report { label, known, store, sku, desired, shown, agrees, routes, routes_error, battery_mv, history };
     output.answer(&report)?;
     Ok(Ending::of(report.known && report.agrees))
-}
-
-async fn routes(label: LabelMac, url: &RedisUrl) -> anyhow::Result<Vec<Route>> {
-    let at = || format!("Redis at {url}");
-    let registry = Registry::connect(url).with_context(at)?;
-    let mut entries = registry.routes(label).await.with_context(at)?;
-    entries.sort_by_key(|entry| Reverse(entry.rssi));
-    let gateways = registry.gateways().await.with_context(at)?;
-    let route = |RouteEntry { gateway, rssi, at, .. }| {
-        let state: Option<&GatewayState> = gateways.get(&gateway);
-        let broker = state.map(|state| state.broker.to_string());
-        Route { gateway, rssi_dbm: rssi.dbm(), at, online: state.is_some_and(|state| state.online), broker }
-    };
-    Ok(entries.into_iter().map(route).collect())
 }
 
 impl From<Desired> for Content {
@@ -140,7 +125,11 @@ impl fmt::Display for Report {
             (_, true) => "it shows what it should",
             (_, false) => "it does NOT show what it should",
         };
-        writeln!(f, "{verdict}\n")?;
+        writeln!(f, "{verdict}")?;
+        if let Some(battery_mv) = self.battery_mv {
+            writeln!(f, "battery  {battery_mv} mV")?;
+        }
+        writeln!(f)?;
         self.write_routes(f)?;
         self.write_history(f)
     }

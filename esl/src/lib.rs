@@ -2,7 +2,7 @@
 //!
 //! The command-line tool of the store backend's engineer and of the operator:
 //!
-//! | command | does | talks to |
+//! | command | does | direct, it asks |
 //! |---|---|---|
 //! | `esl bind FILE.csv` | loads which label stands for which product | MongoDB |
 //! | `esl enqueue FILE.csv --store S` | one price-update task per line; `--watch` follows them | RabbitMQ (MongoDB) |
@@ -10,6 +10,9 @@
 //! | `esl label MAC` | what a label should show, shows and has shown, and who hears it | MongoDB, Redis |
 //! | `esl gateways` | where the gateways are | Redis |
 //! | `esl dead [replay]` | lists tasks that could not be used, or sends them again | RabbitMQ |
+//!
+//! All of it goes over the HTTP API ([`api`]) unless the command line names a server ([`place`]); then the servers
+//! themselves are asked ([`servers`]). Commands have a [`back_end`] and don't know which.
 //!
 //! Answers go to standard output, for people or, with `--json`, as one JSON document. Progress, notes and errors go to
 //! standard error. Exit codes: 0 all is well; 1 it failed, or not all is well (a label without its price, a line that
@@ -21,6 +24,8 @@
 //! - A task that was not confirmed is published again as it was, under the same `task_id`.
 //! - A dead letter is taken from its queue only after its copy in `esl.tasks` was confirmed.
 
+mod api;
+mod back_end;
 mod balance;
 mod bind;
 mod cli;
@@ -33,13 +38,16 @@ mod interrupt;
 mod label;
 mod letters;
 mod output;
+mod place;
 mod progress;
 mod publish;
+mod servers;
 mod text;
 mod watch;
 
 pub use cli::Cli;
 
+use back_end::BackEnd;
 use cli::Command;
 use failure::{Ending, Failure};
 use output::Output;
@@ -55,7 +63,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(command(&cli.command, output)) {
+    match runtime.block_on(command(cli, output)) {
         Ok(ending) => ending.code(),
         Err(failure) => {
             output.failure(&failure);
@@ -64,13 +72,14 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
-async fn command(command: &Command, output: Output) -> Result<Ending, Failure> {
-    match command {
-        Command::Bind(args) => bind::run(args, output).await,
-        Command::Enqueue(args) => enqueue::run(args, output).await,
-        Command::Watch(args) => watch::run(args, output).await,
-        Command::Label(args) => label::run(args, output).await,
-        Command::Gateways(args) => gateways::run(args, output).await,
-        Command::Dead(args) => dead::run(args, output).await,
+async fn command(cli: &Cli, output: Output) -> Result<Ending, Failure> {
+    let back_end = BackEnd::new(&cli.place)?;
+    match &cli.command {
+        Command::Bind(args) => bind::run(args, &back_end, output).await,
+        Command::Enqueue(args) => enqueue::run(args, &back_end, output).await,
+        Command::Watch(args) => watch::run(args, &back_end, output).await,
+        Command::Label(args) => label::run(args, &back_end, output).await,
+        Command::Gateways => gateways::run(&back_end, output).await,
+        Command::Dead(args) => dead::run(args, &back_end, output).await,
     }
 }

@@ -10,8 +10,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    // What is lost and found again the commands say themselves, beside their progress bars.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,lapin=off"));
+    // What is lost and found again, or not trusted, the commands say themselves, beside their progress bars.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,lapin=off,rustls_platform_verifier=off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
     esl::run(&cli)
 }

@@ -46,6 +46,24 @@ impl<'a> Publishing<'a> {
         Self { tasks, confirmed: vec![Cell::new(false); tasks.len()], bar, stop }
     }
 
+    pub(crate) fn tasks(&self) -> &'a [Task] {
+        self.tasks
+    }
+
+    pub(crate) fn bar(&self) -> &ProgressBar {
+        &self.bar
+    }
+
+    pub(crate) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    /// The broker has certainly taken so many tasks from this one on.
+    pub(crate) fn confirm(&self, first: usize, count: usize) {
+        self.confirmed.iter().skip(first).take(count).for_each(|confirmed| confirmed.set(true));
+        self.bar.inc(count as u64);
+    }
+
     /// How many tasks the broker has certainly taken.
     pub(crate) fn confirmed(&self) -> usize {
         self.confirmed.iter().filter(|confirmed| confirmed.get()).count()

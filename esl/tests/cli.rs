@@ -8,6 +8,8 @@ mod dead;
 mod enqueue;
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/http.rs"]
+mod http;
 #[path = "cli/input.rs"]
 mod input;
 #[path = "cli/label.rs"]

@@ -74,7 +74,7 @@ pub struct Write {
 impl Emulator {
     /// The emulator with this admin port.
     pub fn new(url: String) -> Self {
-        Self { url, client: reqwest::Client::new() }
+        Self { url, client: testbed::http_builder().build().unwrap_or_default() }
     }
 
     /// A label with all its history.

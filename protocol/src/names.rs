@@ -112,10 +112,13 @@ pub mod redis {
     /// Exists as long as Redis has not lost its data; routers fill their part again when it is gone.
     pub const EPOCH: &str = "esl:epoch";
 
+    /// Field of a label's hash of routes, beside the gateways: its battery in millivolts, as last reported.
+    pub const BATTERY_FIELD: &str = "battery";
+
     /// What a label's key holds.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum LabelKey {
-        /// Hash: gateway to `<rssi dBm> <ms>`.
+        /// Hash: gateway to `<rssi dBm> <ms>`, and [`BATTERY_FIELD`].
         Route,
         /// Hash: the label's lease, fence, and what its latest RPCs were about.
         Rpc,

@@ -1,8 +1,8 @@
 //! The routes, and what their handlers share.
 
 use crate::{
-    batches, bindings, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics, out_of_date, problem::Problem,
-    tokens::Tokens,
+    backlog, batches, bindings, counts, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics, out_of_date,
+    problem::Problem, tokens::Tokens,
 };
 use axum::{Json, Router, http::StatusCode, middleware, routing::get};
 use backbone::{
@@ -82,12 +82,14 @@ pub(crate) fn router(api: Api) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(enqueue::enqueue))
         .routes(routes!(bindings::bind))
+        .routes(routes!(counts::counts))
         .routes(routes!(out_of_date::out_of_date))
         .routes(routes!(batches::batch))
         .routes(routes!(batches::events))
         .routes(routes!(labels::label))
         .routes(routes!(labels::history))
         .routes(routes!(gateways::gateways))
+        .routes(routes!(backlog::backlog))
         .routes(routes!(dead::dead_letters))
         .routes(routes!(dead::replay))
         .split_for_parts();

@@ -7,10 +7,13 @@ use crate::{
     tokens::Caller,
 };
 use axum::{Json, extract::State};
-use backbone::queue::{self, DeadLetter, Replayed};
-use protocol::{Store, TaskId};
+use backbone::{
+    ledger::Ledger,
+    queue::{self, DeadLetter, Replayed},
+};
+use protocol::{BatchId, Sku, Store, Task, TaskId};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use utoipa::{IntoParams, ToSchema};
 
 /// So much of a task is shown.
@@ -23,6 +26,9 @@ pub(crate) struct Most {
     /// List at most so many, default 100.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 10_000)]
     limit: Option<u16>,
+    /// Of those, list only the ones of this batch.
+    #[param(value_type = String, required = false, pattern = "^[ -~]{1,128}$")]
+    batch: Option<BatchId>,
 }
 
 /// The dead letters.
@@ -41,6 +47,11 @@ pub(crate) struct Letter {
     task_id: Option<TaskId>,
     #[schema(value_type = Option<String>)]
     store: Option<Store>,
+    /// The task's batch, where it has one.
+    #[schema(value_type = Option<String>)]
+    batch: Option<BatchId>,
+    /// How many labels the task has, by the bindings of this moment where it names none; `null`: not known.
+    labels: Option<u64>,
     /// Why it is one.
     reason: String,
     /// How many bytes it has.
@@ -86,12 +97,44 @@ pub(crate) async fn dead_letters(
     QueryOf(most): QueryOf<Most>,
     caller: Caller,
 ) -> Result<Json<DeadLetters>, Problem> {
-    let most = crate::shapes::limit(most.limit.map(u32::from), 10_000)?;
+    let Most { limit, batch } = most;
+    let most = crate::shapes::limit(limit.map(u32::from), 10_000)?;
     let _alone = api.dead_letters.lock().await;
-    let mut letters = Vec::new();
-    let each = |letter: &DeadLetter| letters.extend(may_see(&caller, letter).then(|| Letter::from(letter)));
+    let mut seen = Vec::new();
+    let each = |letter: &DeadLetter| {
+        let task = letter.task();
+        let of_batch =
+            batch.as_ref().is_none_or(|batch| task.as_ref().and_then(|task| task.batch.as_ref()) == Some(batch));
+        if of_batch && may_see(&caller, letter) {
+            seen.push((Letter::new(letter, task.as_ref()), task.and_then(product)));
+        }
+    };
     let total = queue::look(&api.amqp_url, NAME, u16::try_from(most).unwrap_or(u16::MAX), each).await?;
-    Ok(Json(DeadLetters { total, letters }))
+    Ok(Json(DeadLetters { total, letters: with_labels(&api.ledger, seen).await }))
+}
+
+/// The product whose labels a task is for, where it names none.
+fn product(task: Task) -> Option<(Store, Sku)> {
+    if task.labels.is_some() { None } else { task.sku.map(|sku| (task.store, sku)) }
+}
+
+/// Counts the labels of products. While the ledger is away they are not known, and that is all.
+async fn with_labels(ledger: &Ledger, seen: Vec<(Letter, Option<(Store, Sku)>)>) -> Vec<Letter> {
+    let mut products: BTreeMap<Store, BTreeSet<Sku>> = BTreeMap::new();
+    for (store, sku) in seen.iter().filter_map(|(_, product)| product.clone()) {
+        products.entry(store).or_default().insert(sku);
+    }
+    let mut counts = HashMap::new();
+    for (store, skus) in products {
+        let skus: Vec<Sku> = skus.into_iter().collect();
+        if let Ok(found) = ledger.count_bound(&store, &skus).await {
+            counts.insert(store, found);
+        }
+    }
+    let count = |(store, sku): (Store, Sku)| Some(counts.get(&store)?.get(&sku).copied().unwrap_or(0));
+    let fill =
+        |(letter, product): (Letter, Option<_>)| Letter { labels: letter.labels.or(product.and_then(count)), ..letter };
+    seen.into_iter().map(fill).collect()
 }
 
 fn may_see(caller: &Caller, letter: &DeadLetter) -> bool {
@@ -126,12 +169,14 @@ pub(crate) async fn replay(
     Ok(Json(Replay { replayed: replayed.tasks.len(), task_ids, not_found, left: replayed.left }))
 }
 
-impl From<&DeadLetter> for Letter {
-    fn from(letter: &DeadLetter) -> Self {
+impl Letter {
+    fn new(letter: &DeadLetter, task: Option<&Task>) -> Self {
         let body = letter.body();
         Self {
             task_id: letter.task_id(),
             store: letter.store(),
+            batch: task.and_then(|task| task.batch.clone()),
+            labels: task.and_then(|task| task.labels.as_ref()).map(|labels| labels.len() as u64),
             reason: letter.reason().to_owned(),
             bytes: body.len(),
             body: String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned(),

@@ -36,7 +36,7 @@ pub(crate) struct LabelView {
     /// When a gateway last heard it, within some seconds.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen: Option<Timestamp>,
-    /// The battery in millivolts; `null`: the backbone does not keep it yet.
+    /// The battery in millivolts, as last reported; `null`: not known.
     battery_mv: Option<u16>,
 }
 
@@ -51,6 +51,11 @@ pub(crate) struct RouteView {
     age_ms: u64,
     /// The gateway is there.
     online: bool,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// The MQTT broker that the gateway's last report came through; `null`: not known.
+    broker: Option<String>,
 }
 
 /// A page of a label's history.
@@ -109,7 +114,12 @@ pub(crate) async fn label(
 ) -> Result<Json<LabelView>, Problem> {
     let record = known(&api, label, &caller).await?;
     // The ledger alone says what a label shows: without the registry there are no routes, and that is all.
-    let entries = api.registry.routes(label).await.ok();
+    let entries = match api.registry.routes(label).await {
+        Ok(entries) => Some(entries),
+        Err(_) if record.is_some() => None,
+        // Whether any gateway hears it can't be said.
+        Err(error) => return Err(error.into()),
+    };
     let gateways = api.registry.gateways().await.unwrap_or_default();
     let LabelRecord { store, sku, desired, shown } = match record {
         Some(record) => record,
@@ -121,15 +131,18 @@ pub(crate) async fn label(
         rssi_dbm: entry.rssi.dbm(),
         age_ms: u64::try_from(now().unix_millis() - entry.at.unix_millis()).unwrap_or(0),
         online: gateways.get(&entry.gateway).is_some_and(|state| state.online),
+        at: entry.at,
+        broker: gateways.get(&entry.gateway).map(|state| state.broker.to_string()),
     };
     let last_seen = entries.iter().flatten().map(|entry| entry.at).max();
+    let battery_mv = entries.iter().flatten().find_map(|entry| entry.battery_mv);
     let routes = entries.map(|mut entries| {
         entries.sort_by_key(|entry| Reverse(entry.rssi));
         entries.into_iter().map(view).collect()
     });
     let up_to_date = desired.as_ref().map(|desired| desired.version) == shown.as_ref().map(|shown| shown.version);
     let (desired, shown) = (desired.map(Content::from), shown.map(Content::from));
-    Ok(Json(LabelView { label, store, sku, desired, shown, up_to_date, routes, last_seen, battery_mv: None }))
+    Ok(Json(LabelView { label, store, sku, desired, shown, up_to_date, routes, last_seen, battery_mv }))
 }
 
 /// What the ledger knows of a label, if the caller may know it.

@@ -7,7 +7,7 @@
 //! 2. [`ask`] reads what is asked, and [`problem`] says what is wrong with it;
 //! 3. [`enqueue`] records a request in the ledger before it publishes its tasks, and answers when all are confirmed;
 //! 4. the other handlers read the ledger, the registry and the dead letters: [`batches`], [`labels`], [`out_of_date`],
-//!    [`gateways`], [`dead`]; [`bindings`] writes which label stands for which product.
+//!    [`counts`], [`gateways`], [`dead`], [`backlog`]; [`bindings`] writes which label stands for which product.
 //!
 //! # Invariants
 //!
@@ -18,9 +18,11 @@
 
 mod api;
 mod ask;
+mod backlog;
 mod batches;
 mod bindings;
 mod config;
+mod counts;
 mod dead;
 mod enqueue;
 mod gateways;

@@ -58,7 +58,7 @@ impl ClusterDemo {
         println!("esl {}", args.join(" "));
         let mut child = Command::new(role::binary("esl")?)
             .args(args)
-            .envs(stack.servers.env())
+            .env("ESL_API", stack.api_urls.first().context("no store-api runs")?)
             .kill_on_drop(true)
             .spawn()
             .context("starting esl")?;

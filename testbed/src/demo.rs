@@ -91,7 +91,7 @@ impl Demo {
         let mut role = Role::start(STANDALONE, &args, &[], folder)?;
         role.wait_ready(READY_LIMIT).await?;
         println!("standalone is ready after {:.1} s, no server needed", began.elapsed().as_secs_f64());
-        Ok(Store { role, api: format!("http://{api}"), client: reqwest::Client::new() })
+        Ok(Store { role, api: format!("http://{api}"), client: testbed::http_builder().build()? })
     }
 
     async fn change_and_check(&self, store: &mut Store, wanted: &BTreeMap<String, String>) -> Result<bool> {
@@ -112,7 +112,24 @@ impl Demo {
         println!("curl {api}/v1/labels/{label}");
         println!("curl {api}/v1/labels/{label}/history");
         println!("curl {api}/v1/stores/{name}/out-of-date");
+        self.say_commands(api, label)?;
         Ok(all_right)
+    }
+
+    /// The same with the command line, from the folder that this was started in.
+    fn say_commands(&self, api: &str, label: &str) -> Result<()> {
+        let Ok(esl) = testbed::role::binary("esl") else {
+            println!("(esl, the command line, is not built: cargo build --release --workspace)");
+            return Ok(());
+        };
+        let here = std::env::current_dir().context("finding the current folder")?;
+        let esl = esl.strip_prefix(&here).unwrap_or(&esl).display();
+        let Sheets { prices, store: name, .. } = &self.sheets;
+        println!("\n{esl} label {label} --api {api}");
+        println!("{esl} gateways --api {api}");
+        println!("{esl} dead --api {api}");
+        println!("{esl} enqueue {} --store {name} --watch --api {api}", prices.display());
+        Ok(())
     }
 
     async fn follow(&self, store: &mut Store) -> Result<Batch> {

@@ -42,7 +42,7 @@ pub use proxy::{Mode, Proxy};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
 pub use redis::{Redis, RedisOptions};
 pub use role::Role;
-pub use server::Server;
+pub use server::{Server, http_builder};
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;
 pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER};

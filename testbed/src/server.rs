@@ -192,9 +192,16 @@ pub(crate) fn check_progress(process: &mut Process, name: &str, end: Instant) ->
     Ok(())
 }
 
-/// An HTTP client for loopback: no proxy of the environment, and every request bounded.
+/// An HTTP client for loopback, to be built: no proxy of the environment, no certificates to look for.
+pub fn http_builder() -> reqwest::ClientBuilder {
+    // reqwest is built without a provider of its own; whether this one was there before does not matter.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().tls_certs_only([])
+}
+
+/// The same, with every request bounded.
 pub(crate) fn http_client() -> Result<reqwest::Client> {
-    reqwest::Client::builder().no_proxy().timeout(ANSWER_LIMIT).build().context("building the HTTP client")
+    http_builder().timeout(ANSWER_LIMIT).build().context("building the HTTP client")
 }
 
 fn lost_its_port(log: &str) -> bool {

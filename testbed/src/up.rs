@@ -149,6 +149,6 @@ pub(crate) async fn role_ended(stack: &mut Stack) -> anyhow::Error {
 fn shell_lines(stack: &Stack) -> String {
     let mut env = stack.servers.env();
     env.push(("EMULATOR_URL", stack.emulator.admin_url()));
-    env.extend(stack.api_urls.first().map(|url| ("API_URL", url.clone())));
+    env.extend(stack.api_urls.first().map(|url| ("ESL_API", url.clone())));
     env.iter().map(|(name, value)| format!("export {name}='{value}'\n")).collect()
 }

@@ -87,24 +87,25 @@ impl MemoryRegistry {
     pub(super) fn write_routes(&self, entries: &[RouteEntry], forget_after: Duration) {
         let at = now().unix_millis();
         let until = at.saturating_add(millis(forget_after));
-        for &RouteEntry { label, gateway, rssi, at: heard_at } in entries {
+        for &RouteEntry { label, gateway, rssi, at: heard_at, battery_mv } in entries {
             let route = Route { gateway, rssi, at: heard_at.unix_millis() };
             let mut shard = self.shard(label);
             shard.sweep(at);
-            shard.labels.entry(label).or_default().write_route(route, until, at);
+            shard.labels.entry(label).or_default().write_route(route, battery_mv, until, at);
         }
     }
 
     pub(super) fn routes(&self, label: LabelMac) -> Vec<RouteEntry> {
+        let shard = self.shard(label);
+        let Some(known) = shard.labels.get(&label) else { return Vec::new() };
         let entry = |&Route { gateway, rssi, at }: &Route| RouteEntry {
             label,
             gateway,
             rssi,
             at: Timestamp::from_unix_millis(at),
+            battery_mv: known.battery_mv(),
         };
-        let shard = self.shard(label);
-        let routes = shard.labels.get(&label).map(|label| label.routes(now().unix_millis())).unwrap_or_default();
-        let mut entries: Vec<_> = routes.iter().map(entry).collect();
+        let mut entries: Vec<_> = known.routes(now().unix_millis()).iter().map(entry).collect();
         entries.sort_by_key(|entry| entry.gateway);
         entries
     }
@@ -204,7 +205,7 @@ mod tests {
         let route = Route { gateway: GatewayMac::from_octets([0; 6]), rssi: Rssi::try_from(-60).unwrap(), at: 0 };
         for last in 0..100 {
             let label = LabelMac::from_octets([0, 0, 0, 0, 0, last]);
-            shard.labels.entry(label).or_default().write_route(route, 1000 * i64::from(last), -1);
+            shard.labels.entry(label).or_default().write_route(route, None, 1000 * i64::from(last), -1);
         }
         shard.sweep(50_000);
         assert_eq!(shard.labels.len(), 49);
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn a_route_is_small() {
         assert_eq!(size_of::<Route>(), 16);
-        assert!(size_of::<(LabelMac, Label)>() <= 48, "{}", size_of::<(LabelMac, Label)>());
+        assert!(size_of::<(LabelMac, Label)>() <= 56, "{}", size_of::<(LabelMac, Label)>());
     }
 
     #[test]

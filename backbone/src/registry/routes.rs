@@ -3,7 +3,7 @@
 use super::{Registry, RegistryError, connection::Backend, error::Doing};
 use protocol::{
     GatewayMac, LabelMac, Rssi, Timestamp,
-    names::redis::{LabelKey, label_key},
+    names::redis::{BATTERY_FIELD, LabelKey, label_key},
 };
 use std::{collections::BTreeMap, time::Duration};
 
@@ -18,6 +18,9 @@ pub struct RouteEntry {
     pub rssi: Rssi,
     /// When.
     pub at: Timestamp,
+    /// The label's battery in millivolts: to write, as this gateway reports it, where it does; as it is read, what any
+    /// gateway reported last, the same in all entries of a label. 0 is as good as none.
+    pub battery_mv: Option<u16>,
 }
 
 impl Registry {
@@ -39,7 +42,11 @@ impl Registry {
         for entry in entries {
             let key = label_key(LabelKey::Route, entry.label);
             let value = format!("{} {}", entry.rssi.dbm(), entry.at.unix_millis());
-            pipeline.hset(&key, entry.gateway.to_string(), value).ignore();
+            let write = pipeline.cmd("HSET").arg(&key).arg(entry.gateway.to_string()).arg(value);
+            if let Some(battery_mv) = entry.battery_mv.filter(|mv| *mv > 0) {
+                write.arg(BATTERY_FIELD).arg(battery_mv);
+            }
+            pipeline.ignore();
             pipeline.pexpire(&key, forget_after).ignore();
         }
         redis.query(&pipeline).await.doing("writing routes")
@@ -71,7 +78,8 @@ impl Registry {
         }
         let found: Vec<BTreeMap<String, String>> = redis.query(&pipeline).await.doing("reading labels' routes")?;
         let read = |(&label, entries): (&LabelMac, BTreeMap<String, String>)| {
-            entries.iter().filter_map(|(gateway, value)| read(label, gateway, value)).collect()
+            let battery_mv = entries.get(BATTERY_FIELD).and_then(|text| text.parse().ok());
+            entries.iter().filter_map(|(gateway, value)| read(label, gateway, value, battery_mv)).collect()
         };
         Ok(labels.iter().zip(found).map(read).collect())
     }
@@ -101,12 +109,13 @@ impl Registry {
     }
 }
 
-fn read(label: LabelMac, gateway: &str, value: &str) -> Option<RouteEntry> {
+fn read(label: LabelMac, gateway: &str, value: &str, battery_mv: Option<u16>) -> Option<RouteEntry> {
     let (dbm, millis) = value.split_once(' ')?;
     Some(RouteEntry {
         label,
         gateway: gateway.parse().ok()?,
         rssi: Rssi::try_from(dbm.parse::<i64>().ok()?).ok()?,
         at: Timestamp::from_unix_millis(millis.parse().ok()?),
+        battery_mv,
     })
 }

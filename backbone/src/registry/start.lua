@@ -1,5 +1,5 @@
 -- Starts an RPC: fence, lease and route in one round trip.
--- KEYS: 1 route of the label, 2 RPC state of the label (one hash slot).
+-- KEYS: 1 route of the label (a hash: gateway to 'dBm time', and 'battery' to mV), 2 RPC state of the label (one hash slot).
 -- ARGV: 1 id, 2 version or '', 3 reply queue, 4 time left in ms, 5 '1' if this RPC may have been started before,
 --       6 quarantine in ms, 7 age in ms at which a route is stale, 8 time in ms to keep the state, 9 hysteresis in dB,
 --       10 age in ms up to which a failure of a gateway counts, 11 gateways that are offline, separated by commas.
@@ -73,7 +73,7 @@ for i = 1, #routes, 2 do
     if not best or failed_before < best_failures or failed_before == best_failures and rssi > best_rssi then
       best, best_rssi, best_failures = gateway, rssi, failed_before
     end
-  elseif not rssi or now - at > 10 * stale_after then
+  elseif gateway ~= 'battery' and (not rssi or now - at > 10 * stale_after) then
     redis.call('HDEL', KEYS[1], gateway)
   end
 end

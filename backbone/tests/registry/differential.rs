@@ -27,7 +27,7 @@ enum Step {
     Start { label: u8, id: u8, version: Option<u8>, overdue: bool, policy: Policy, offline: Vec<u8> },
     Finish { label: u8, gateway: u8, id: Option<u8>, carried_out: bool, refused_for_now: bool },
     Abort { label: u8, id: u8 },
-    Hear { label: u8, gateway: u8, dbm: i8, age_hours: u8 },
+    Hear { label: u8, gateway: u8, dbm: i8, age_hours: u8, battery_mv: Option<u16> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,12 +57,11 @@ fn step() -> impl Strategy<Value = Step> {
     );
     let abort = (0..2_u8, 0..12_u8).prop_map(|(label, id)| Step::Abort { label, id });
     let ages = prop_oneof![8 => Just(0_u8), 1 => Just(2), 1 => Just(20)];
-    let hear = (0..2_u8, 0..3_u8, -70..-40_i8, ages).prop_map(|(label, gateway, dbm, age_hours)| Step::Hear {
-        label,
-        gateway,
-        dbm,
-        age_hours,
-    });
+    let battery = prop::option::of(0..4_u16);
+    let hear =
+        (0..2_u8, 0..3_u8, -70..-40_i8, ages, battery).prop_map(|(label, gateway, dbm, age_hours, battery_mv)| {
+            Step::Hear { label, gateway, dbm, age_hours, battery_mv }
+        });
     prop_oneof![5 => start, 5 => finish, 1 => abort, 2 => hear]
 }
 
@@ -85,7 +84,8 @@ fn redis_and_memory_agree() {
 
 async fn compare(redis: &Fixture, memory: &Fixture, case: u32, steps: &[Step]) -> Result<(), TestCaseError> {
     let first = [0, 1].into_iter().flat_map(|label| {
-        [-50, -60].into_iter().zip(0..).map(move |(dbm, gateway)| Step::Hear { label, gateway, dbm, age_hours: 0 })
+        let hear = move |(dbm, gateway)| Step::Hear { label, gateway, dbm, age_hours: 0, battery_mv: None };
+        [-50, -60].into_iter().zip(0..).map(hear)
     });
     for (number, step) in first.chain(steps.iter().cloned()).enumerate() {
         let at = now();
@@ -129,11 +129,11 @@ async fn carry_out(fixture: &Fixture, case: u32, step: &Step, at: Timestamp) -> 
             registry.abort(label, &correlation(*id)).await.unwrap();
             (label, String::new())
         }
-        Step::Hear { label, gateway, dbm, age_hours } => {
+        Step::Hear { label, gateway, dbm, age_hours, battery_mv } => {
             let label = label_mac(case, *label);
             let at = Timestamp::from_unix_millis(at.unix_millis() - i64::from(*age_hours) * 3_600_000);
             let rssi = Rssi::try_from(i64::from(*dbm)).unwrap();
-            let entry = RouteEntry { label, gateway: gateway_mac(*gateway), rssi, at };
+            let entry = RouteEntry { label, gateway: gateway_mac(*gateway), rssi, at, battery_mv: *battery_mv };
             registry.write_routes(&[entry], HOUR).await.unwrap();
             (label, String::new())
         }

@@ -4,14 +4,20 @@ use crate::fixture::*;
 use protocol::names::amqp;
 use serde_json::json;
 
+in_both_forms! {
+    letters_are_listed_in_order_and_stay,
+    chosen_letters_are_sent_again_and_the_others_stay_in_order,
+    all_letters_are_sent_again,
+}
+
 fn body(number: usize) -> String {
     format!(
         r#"{{"task_id":"t-{number}","store":"sp-014","action":"price_update","sku":"p-{number}","fields":{{"price":"1"}}}}"#
     )
 }
 
-async fn with_letters(count: usize) -> Office {
-    let office = Office::open().await;
+async fn with_letters(form: Form, count: usize) -> Office {
+    let office = Office::open(form).await;
     let broker = office.broker().await;
     let publisher = broker.publisher().await.unwrap();
     for number in 0..count {
@@ -21,9 +27,8 @@ async fn with_letters(count: usize) -> Office {
     office
 }
 
-#[tokio::test]
-async fn letters_are_listed_in_order_and_stay() {
-    let office = with_letters(5).await;
+async fn letters_are_listed_in_order_and_stay(form: Form) {
+    let office = with_letters(form, 5).await;
     let publisher = office.broker().await.publisher().await.unwrap();
     publish(&publisher, amqp::DEAD_TASKS, &[b'\x1b'; 300], "expected\nvalue").await;
     for _ in 0..2 {
@@ -41,9 +46,8 @@ async fn letters_are_listed_in_order_and_stay() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn chosen_letters_are_sent_again_and_the_others_stay_in_order() {
-    let office = with_letters(300).await;
+async fn chosen_letters_are_sent_again_and_the_others_stay_in_order(form: Form) {
+    let office = with_letters(form, 300).await;
     let report =
         office.esl(&["dead", "replay", "--task", "t-250", "--task", "t-3", "--task", "t-999", "--json"]).await.json(1);
     assert_eq!(report, json!({"replayed": 2, "tasks": ["t-250", "t-3"], "not_found": ["t-999"], "left": 298}));
@@ -57,9 +61,8 @@ async fn chosen_letters_are_sent_again_and_the_others_stay_in_order() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn all_letters_are_sent_again() {
-    let office = with_letters(300).await;
+async fn all_letters_are_sent_again(form: Form) {
+    let office = with_letters(form, 300).await;
     let answer = office.esl(&["dead", "replay", "--all", "--yes"]).await;
     assert_eq!(
         (answer.code, answer.stdout.as_str()),

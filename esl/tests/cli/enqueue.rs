@@ -5,9 +5,15 @@ use protocol::{Action, names::amqp};
 use serde_json::json;
 use std::time::Duration;
 
-#[tokio::test]
-async fn a_price_file_becomes_tasks() {
-    let office = Office::open().await;
+in_both_forms! {
+    a_price_file_becomes_tasks,
+    a_batch_without_a_name_gets_one_and_its_tasks_their_time_as_version,
+    labels_are_bound_and_binding_again_changes_nothing,
+    ctrl_c_finishes_what_is_under_way_and_says_how_far_it_came,
+}
+
+async fn a_price_file_becomes_tasks(form: Form) {
+    let office = Office::open(form).await;
     let file = office
         .file("prices.csv", "sku,name,price,currency,version\np-1,\"Trena 5m, aço\",29.90,BRL,42\np-2,Serra,8,BRL,7\n");
     let args = ["enqueue", &file, "--store", "sp-014", "--batch", "promo", "--timeout", "2m", "--json"];
@@ -25,9 +31,8 @@ async fn a_price_file_becomes_tasks() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn a_batch_without_a_name_gets_one_and_a_version_is_left_to_the_worker() {
-    let office = Office::open().await;
+async fn a_batch_without_a_name_gets_one_and_its_tasks_their_time_as_version(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("prices.csv", &prices(3));
     let answer = office.esl(&["enqueue", &file, "--store", "sp-014"]).await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
@@ -38,14 +43,18 @@ async fn a_batch_without_a_name_gets_one_and_a_version_is_left_to_the_worker() {
         answer.stdout.contains(&format!("follow: esl watch \"{batch}\" --file {file} --store sp-014")),
         "{answer:?}"
     );
-    assert!(tasks.iter().all(|task| task.batch.as_ref() == Some(&batch) && task.version.is_none()));
+    assert!(
+        tasks.iter().all(|task| task.batch.as_ref() == Some(&batch) && task.version.is_some() == (form == Form::Http))
+    );
+    assert!(
+        tasks.iter().all(|task| task.version.is_none_or(|version| Some(version.get()) == task.task_id.unix_millis()))
+    );
     assert!(tasks.iter().all(|task| task.action == Action::PriceUpdate && task.labels.is_none()));
     office.close().await;
 }
 
-#[tokio::test]
-async fn labels_are_bound_and_binding_again_changes_nothing() {
-    let office = Office::open().await;
+async fn labels_are_bound_and_binding_again_changes_nothing(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("bindings.csv", &bindings(2_500, 100));
     let report = office.esl(&["bind", &file, "--json"]).await.json(0);
     assert_eq!((&report["labels"], &report["new"], &report["unchanged"]), (&json!(2_500), &json!(2_500), &json!(0)));
@@ -56,9 +65,8 @@ async fn labels_are_bound_and_binding_again_changes_nothing() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn ctrl_c_finishes_what_is_under_way_and_says_how_far_it_came() {
-    let office = Office::open().await;
+async fn ctrl_c_finishes_what_is_under_way_and_says_how_far_it_came(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("prices.csv", &prices(60_000));
     let running = office.start(&["enqueue", &file, "--store", "sp-014", "--json"]);
     let broker = office.broker().await;

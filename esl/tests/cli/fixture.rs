@@ -10,11 +10,39 @@ use protocol::{LabelMac, Outcome, ResultMessage, Task, Version, names::amqp};
 use serde_json::Value;
 use std::{future::Future, path::PathBuf, process::Stdio, str::FromStr, sync::Arc, time::Duration};
 use tempfile::TempDir;
-use testbed::{Servers, ServersConfig};
+use testbed::{Role, STORE_API, Servers, ServersConfig, free_port};
 use tokio::{
     io::AsyncReadExt,
     process::{Child, Command},
 };
+
+/// Runs each of these in both forms.
+macro_rules! in_both_forms {
+    ($($test:ident),+ $(,)?) => {
+        mod over_http {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Form::Http).await;
+            })+
+        }
+        mod direct {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Form::Direct).await;
+            })+
+        }
+    };
+}
+pub(crate) use in_both_forms;
+
+/// Whom the tool asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// A store-api on the servers, and nothing else.
+    Http,
+    /// The servers.
+    Direct,
+}
 
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -74,18 +102,40 @@ impl Running {
 
 /// A store's back office: the tool, and the servers that it talks to.
 pub(crate) struct Office {
+    // Dropped before the servers that it uses.
+    pub(crate) api: Option<Role>,
+    pub(crate) api_url: String,
     pub(crate) servers: Servers,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
+    form: Form,
 }
 
 impl Office {
-    pub(crate) async fn open() -> Self {
-        Self::with(ServersConfig::default()).await
+    pub(crate) async fn open(form: Form) -> Self {
+        Self::with(form, ServersConfig::default()).await
     }
 
-    pub(crate) async fn with(config: ServersConfig) -> Self {
+    pub(crate) async fn with(form: Form, config: ServersConfig) -> Self {
+        Self::with_api(form, config, &[]).await
+    }
+
+    /// With a store-api that has these arguments, in the form that needs one.
+    pub(crate) async fn with_api(form: Form, config: ServersConfig, args: &[&str]) -> Self {
         let servers = Servers::start(&ServersConfig { mosquittos: 0, ..config }).await.unwrap();
-        Self { servers, folder: tempfile::tempdir().unwrap() }
+        let folder = tempfile::tempdir().unwrap();
+        let addr = format!("127.0.0.1:{}", free_port().unwrap());
+        let args: Vec<_> = ["--api-addr", &addr].iter().chain(args).map(ToString::to_string).collect();
+        let start = || Role::start(STORE_API, &args, &servers.env(), folder.path()).unwrap();
+        let api = (form == Form::Http).then(start);
+        let mut office = Self { api, api_url: format!("http://{addr}"), servers, folder, form };
+        office.api_is_ready().await;
+        office
+    }
+
+    pub(crate) async fn api_is_ready(&mut self) {
+        if let Some(api) = &mut self.api {
+            api.wait_ready(SOON).await.unwrap();
+        }
     }
 
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
@@ -96,7 +146,11 @@ impl Office {
 
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_esl"));
-        command.args(args).envs(self.servers.env()).env_remove("RUST_LOG");
+        command.args(args).env_remove("RUST_LOG").env_remove("ESL_TOKEN");
+        match self.form {
+            Form::Http => command.env("ESL_API", &self.api_url),
+            Form::Direct => command.arg("--direct").env("ESL_API", "http://127.0.0.1:1").envs(self.servers.env()),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         Running { child: command.spawn().unwrap(), stderr: String::new() }
     }
@@ -140,7 +194,10 @@ impl Office {
     }
 
     /// Gives back what is shared.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(mut self) {
+        if let Some(mut api) = self.api.take() {
+            assert!(api.stop().await.unwrap().success(), "{}", api.log_tail());
+        }
         self.servers.release().await.unwrap();
     }
 }

@@ -4,12 +4,18 @@ use crate::fixture::*;
 use protocol::names::amqp;
 use serde_json::json;
 
+in_both_forms! {
+    a_bad_line_stops_all_and_every_one_is_named,
+    bad_lines_can_be_skipped_but_not_unnoticed,
+    what_can_not_be_meant_is_one_sentence,
+    help_has_an_example_of_each_command,
+}
+
 const BAD: &str =
     "sku,name,price,currency\np-1,Trena,29.90,BRL\np-2,Serra,\"12,90\",BRL\np-1,Trena,31.90,BRL\np-3,,8,real\n";
 
-#[tokio::test]
-async fn a_bad_line_stops_all_and_every_one_is_named() {
-    let office = Office::open().await;
+async fn a_bad_line_stops_all_and_every_one_is_named(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("prices.csv", BAD);
     let answer = office.esl(&["enqueue", &file, "--store", "sp-014"]).await;
     assert_eq!((answer.code, answer.stdout.as_str()), (Some(2), ""), "{answer:?}");
@@ -29,9 +35,8 @@ async fn a_bad_line_stops_all_and_every_one_is_named() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn bad_lines_can_be_skipped_but_not_unnoticed() {
-    let office = Office::open().await;
+async fn bad_lines_can_be_skipped_but_not_unnoticed(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("prices.csv", BAD);
     let answer = office.esl(&["enqueue", &file, "--store", "sp-014", "--skip-bad"]).await;
     assert_eq!(answer.code, Some(1), "{answer:?}");
@@ -43,18 +48,18 @@ async fn bad_lines_can_be_skipped_but_not_unnoticed() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn what_can_not_be_meant_is_one_sentence() {
-    let office = Office::open().await;
+async fn what_can_not_be_meant_is_one_sentence(form: Form) {
+    let office = Office::open(form).await;
     let file = office.file("prices.csv", &prices(2));
     let empty = office.file("empty.csv", "");
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["enqueue", &empty, "--store", "sp-014"], "empty.csv is empty"),
         (&["enqueue", "missing.csv", "--store", "sp-014"], "missing.csv: No such file"),
         (&["enqueue", &file], "--store"),
         (&["enqueue", &file, "--store", "sp.014"], "store \"sp.014\": expected 1 to 64"),
         (&["enqueue", &file, "--store", "sp-014", "--timeout", "30d"], "timeout_ms: 2592000000"),
         (&["enqueue", &file, "--store", "sp-014", "--amqp-url", "http://u:hunter2@h"], "scheme \"http\""),
+        (&["gateways", "--api", "http://u:hunter2@h"], "give a token in ESL_TOKEN"),
         (&["label", "kitchen"], "label MAC \"kitchen\": expected 12"),
         (&["watch", "b"], "--total"),
         (&["dead", "replay"], "--all"),
@@ -68,9 +73,8 @@ async fn what_can_not_be_meant_is_one_sentence() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn help_has_an_example_of_each_command() {
-    let office = Office::open().await;
+async fn help_has_an_example_of_each_command(form: Form) {
+    let office = Office::open(form).await;
     for command in ["bind", "enqueue", "watch", "label", "gateways", "dead"] {
         let answer = office.esl(&[command, "--help"]).await;
         assert!(answer.code == Some(0) && answer.stdout.contains(&format!("  esl {command}")), "{answer:?}");

@@ -9,6 +9,12 @@ use protocol::{Outcome, Rssi};
 use serde_json::json;
 use std::time::Duration;
 
+in_both_forms! {
+    a_label_is_described_from_ledger_and_routes,
+    a_label_that_shows_what_it_should_is_well_and_one_that_nobody_knows_is_not,
+    gateways_are_listed,
+}
+
 async fn hear(office: &Office) -> Registry {
     let registry = Registry::connect(&id(&office.servers.redis_url)).unwrap();
     let entry = |gateway: &str, rssi| RouteEntry {
@@ -16,6 +22,7 @@ async fn hear(office: &Office) -> Registry {
         gateway: id(gateway),
         rssi: Rssi::try_from(rssi).unwrap(),
         at: now(),
+        battery_mv: Some(2_950),
     };
     let entries = [entry("00fa7e000001", -70), entry("00fa7e000002", -55)];
     registry.write_routes(&entries, Duration::from_secs(600)).await.unwrap();
@@ -24,9 +31,8 @@ async fn hear(office: &Office) -> Registry {
     registry
 }
 
-#[tokio::test]
-async fn a_label_is_described_from_ledger_and_routes() {
-    let mut office = Office::open().await;
+async fn a_label_is_described_from_ledger_and_routes(form: Form) {
+    let mut office = Office::open(form).await;
     let (bound, file) = (office.file("bindings.csv", &bindings(2, 2)), office.file("prices.csv", &prices(2)));
     assert_eq!(office.esl(&["bind", &bound]).await.code, Some(0));
     hear(&office).await;
@@ -45,7 +51,7 @@ async fn a_label_is_described_from_ledger_and_routes() {
         (&report["shown"]["version"], &report["desired"]["version"]),
         (&json!(versions[0]), &json!(versions[1]))
     );
-    assert_eq!(report["shown"]["fields"]["price"], "1.90");
+    assert_eq!((&report["shown"]["fields"]["price"], &report["battery_mv"]), (&json!("1.90"), &json!(2_950)));
     let routes: Vec<_> =
         report["routes"].as_array().unwrap().iter().map(|r| (r["rssi_dbm"].as_i64(), r["online"].as_bool())).collect();
     assert_eq!(routes, [(Some(-55), Some(false)), (Some(-70), Some(true))]);
@@ -54,21 +60,29 @@ async fn a_label_is_described_from_ledger_and_routes() {
 
     let text = office.esl(&["label", "001a00000001"]).await.stdout;
     println!("{text}");
-    for part in
-        ["it does NOT show what it should", "00fa7e000002  -55", "one:1883", "BRL 1.90  Produto 1", "unreachable"]
-    {
+    for part in [
+        "it does NOT show what it should",
+        "battery  2950 mV",
+        "00fa7e000002  -55",
+        "one:1883",
+        "BRL 1.90  Produto 1",
+        "unreachable",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
 
     office.servers.redis.kill().unwrap();
     let answer = office.esl(&["label", "001a00000001"]).await;
-    assert!(answer.code == Some(1) && answer.stdout.contains("routes unknown: Redis at redis://"), "{answer:?}");
+    let why = match form {
+        Form::Http => format!("routes unknown: the API at {}: its registry does not answer", office.api_url),
+        Form::Direct => "routes unknown: Redis at redis://".to_owned(),
+    };
+    assert!(answer.code == Some(1) && answer.stdout.contains(&why), "{answer:?}");
     office.close().await;
 }
 
-#[tokio::test]
-async fn a_label_that_shows_what_it_should_is_well_and_one_that_nobody_knows_is_not() {
-    let office = Office::open().await;
+async fn a_label_that_shows_what_it_should_is_well_and_one_that_nobody_knows_is_not(form: Form) {
+    let office = Office::open(form).await;
     let bound = office.file("bindings.csv", &bindings(2, 2));
     assert_eq!(office.esl(&["bind", &bound]).await.code, Some(0));
     let answer = office.esl(&["label", "001a00000001"]).await;
@@ -79,9 +93,8 @@ async fn a_label_that_shows_what_it_should_is_well_and_one_that_nobody_knows_is_
     office.close().await;
 }
 
-#[tokio::test]
-async fn gateways_are_listed() {
-    let office = Office::open().await;
+async fn gateways_are_listed(form: Form) {
+    let office = Office::open(form).await;
     assert_eq!(office.esl(&["gateways"]).await.stdout, "0 gateways, 0 online\n");
     hear(&office).await;
     let report = office.esl(&["gateways", "--json"]).await.json(0);

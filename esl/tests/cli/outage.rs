@@ -8,11 +8,15 @@ use std::{
 };
 use testbed::ServersConfig;
 
+in_both_forms! {
+    a_broker_that_is_killed_while_tasks_are_sent_loses_none,
+    a_batch_is_followed_through_an_outage_of_the_ledger,
+}
+
 const PRODUCTS: u32 = 40_000;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_is_killed_while_tasks_are_sent_loses_none() {
-    let mut office = Office::with(ServersConfig { own_rabbitmq: true, ..ServersConfig::default() }).await;
+async fn a_broker_that_is_killed_while_tasks_are_sent_loses_none(form: Form) {
+    let mut office = Office::with(form, ServersConfig { own_rabbitmq: true, ..ServersConfig::default() }).await;
     restart_with_queues(&mut office).await;
     let file = office.file("prices.csv", &prices(PRODUCTS));
     let mut running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "b"]);
@@ -25,7 +29,7 @@ async fn a_broker_that_is_killed_while_tasks_are_sent_loses_none() {
     .await;
     let rabbitmq = office.servers.rabbitmq.as_mut().unwrap();
     rabbitmq.kill().unwrap();
-    running.said("trying again").await;
+    running.said(if form == Form::Http { "waiting for it" } else { "trying again" }).await;
     rabbitmq.start_again().await.unwrap();
     let answer = running.end().await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
@@ -50,18 +54,19 @@ async fn restart_with_queues(office: &mut Office) {
     let rabbitmq = office.servers.rabbitmq.as_mut().unwrap();
     rabbitmq.stop().await.unwrap();
     rabbitmq.start_again().await.unwrap();
+    office.api_is_ready().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_is_followed_through_an_outage_of_the_ledger() {
-    let mut office = Office::with(ServersConfig { own_mongodb: true, ..ServersConfig::default() }).await;
+async fn a_batch_is_followed_through_an_outage_of_the_ledger(form: Form) {
+    let mut office = Office::with(form, ServersConfig { own_mongodb: true, ..ServersConfig::default() }).await;
     let (bound, file) = (office.file("bindings.csv", &bindings(20, 10)), office.file("prices.csv", &prices(10)));
     assert_eq!(office.esl(&["bind", &bound]).await.code, Some(0));
     let mut running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "b", "--watch"]);
     let tasks = office.tasks(10).await;
     let mongodb = office.servers.mongodb.as_mut().unwrap();
     mongodb.kill().unwrap();
-    running.said("waiting for it, the tasks wait too").await;
+    let meanwhile = if form == Form::Http { "the tasks go on without it" } else { "the tasks wait too" };
+    running.said(meanwhile).await;
     mongodb.start_again().await.unwrap();
     let ledger = office.ledger().await;
     for task in &tasks {
@@ -69,14 +74,14 @@ async fn a_batch_is_followed_through_an_outage_of_the_ledger() {
     }
     let answer = running.end().await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    assert!(answer.stderr.contains("MongoDB answers again"), "{answer:?}");
+    assert!(answer.stderr.contains("answers again"), "{answer:?}");
     assert!(answer.stdout.contains("20 of 20 labels shown"), "{answer:?}");
     office.close().await;
 }
 
 #[tokio::test]
 async fn servers_that_are_down_are_named_without_their_passwords() {
-    let office = Office::open().await;
+    let office = Office::open(Form::Direct).await;
     let (bound, file) = (office.file("bindings.csv", &bindings(2, 2)), office.file("prices.csv", &prices(2)));
     let port = testbed::free_port().unwrap();
     let url = |scheme: &str, rest: &str| format!("{scheme}://user:hunter2@127.0.0.1:{port}{rest}");

@@ -4,8 +4,16 @@ use crate::fixture::*;
 use protocol::{Outcome, names::amqp};
 use serde_json::{Value, json};
 
-async fn bound(labels: u32, products: u32) -> (Office, String) {
-    let office = Office::open().await;
+in_both_forms! {
+    a_batch_of_which_every_label_shows_its_price_ends_well,
+    the_balance_adds_up_and_is_not_well,
+    labels_of_dead_tasks_are_not_waited_for,
+    ctrl_c_stops_following_and_says_how_to_go_on,
+    a_store_without_any_of_the_products_is_refused_before_anything_is_sent,
+}
+
+async fn bound(form: Form, labels: u32, products: u32) -> (Office, String) {
+    let office = Office::open(form).await;
     let file = office.file("bindings.csv", &bindings(labels, products));
     assert_eq!(office.esl(&["bind", &file]).await.code, Some(0));
     let file = office.file("prices.csv", &prices(products + 1));
@@ -17,9 +25,8 @@ fn sum(balance: &Value) -> u64 {
     parts.iter().map(|part| balance[part].as_u64().unwrap()).sum()
 }
 
-#[tokio::test]
-async fn a_batch_of_which_every_label_shows_its_price_ends_well() {
-    let (office, file) = bound(300, 100).await;
+async fn a_batch_of_which_every_label_shows_its_price_ends_well(form: Form) {
+    let (office, file) = bound(form, 300, 100).await;
     let running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "b", "--watch", "--json"]);
     let ledger = office.ledger().await;
     for task in office.tasks(101).await {
@@ -38,9 +45,8 @@ async fn a_batch_of_which_every_label_shows_its_price_ends_well() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn the_balance_adds_up_and_is_not_well() {
-    let (office, file) = bound(20, 10).await;
+async fn the_balance_adds_up_and_is_not_well(form: Form) {
+    let (office, file) = bound(form, 20, 10).await;
     let running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "b", "--watch", "--json"]);
     let ledger = office.ledger().await;
     for task in office.tasks(11).await {
@@ -59,9 +65,8 @@ fn mac_number(label: protocol::LabelMac) -> usize {
     usize::from(label.octets()[5])
 }
 
-#[tokio::test]
-async fn labels_of_dead_tasks_are_not_waited_for() {
-    let (office, file) = bound(20, 10).await;
+async fn labels_of_dead_tasks_are_not_waited_for(form: Form) {
+    let (office, file) = bound(form, 20, 10).await;
     let running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "b", "--watch"]);
     let (ledger, publisher) = (office.ledger().await, office.broker().await.publisher().await.unwrap());
     for task in office.tasks(11).await {
@@ -86,9 +91,8 @@ async fn labels_of_dead_tasks_are_not_waited_for() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn ctrl_c_stops_following_and_says_how_to_go_on() {
-    let (office, file) = bound(20, 10).await;
+async fn ctrl_c_stops_following_and_says_how_to_go_on(form: Form) {
+    let (office, file) = bound(form, 20, 10).await;
     let mut running = office.start(&["enqueue", &file, "--store", "sp-014", "--batch", "my batch", "--watch"]);
     running.said("following batch my batch: 20 labels").await;
     running.interrupt();
@@ -101,9 +105,8 @@ async fn ctrl_c_stops_following_and_says_how_to_go_on() {
     office.close().await;
 }
 
-#[tokio::test]
-async fn a_store_without_any_of_the_products_is_refused_before_anything_is_sent() {
-    let (office, file) = bound(20, 10).await;
+async fn a_store_without_any_of_the_products_is_refused_before_anything_is_sent(form: Form) {
+    let (office, file) = bound(form, 20, 10).await;
     let answer = office.esl(&["enqueue", &file, "--store", "sp-041", "--watch"]).await;
     assert_eq!(answer.code, Some(2), "{answer:?}");
     assert!(answer.stderr.contains("--store sp-041: no label there is bound to any of the 11 products"), "{answer:?}");

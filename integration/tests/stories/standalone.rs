@@ -4,8 +4,10 @@ use crate::bad_config::{one_sentence, run};
 use anyhow::{Context, Result, ensure};
 use integration::{Books, StandaloneStory, labels, price_update, quick};
 use protocol::Task;
+use serde_json::{Value, json};
 use std::{path::Path, time::Duration};
-use testbed::{Role, STANDALONE, StackConfig};
+use testbed::{Role, STANDALONE, StackConfig, role::binary};
+use tokio::process::Command;
 
 const LABELS: u32 = 600;
 const VERSIONS: u64 = 4;
@@ -85,6 +87,46 @@ async fn emulated_gateways_are_part_of_the_process() -> Result<()> {
     let in_use = run(STANDALONE, &args, &[]).await?;
     let said = one_sentence(STANDALONE, &in_use)?;
     ensure!(said.contains("in use by another process") && said.contains(&data), "it says: {said}");
+    let status = role.stop().await?;
+    ensure!(status.success(), "it ended with {status}:\n{}", role.log_tail());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_command_line_needs_nothing_but_its_api() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = path(&folder.path().join("data"))?;
+    let api = format!("127.0.0.1:{}", testbed::free_port()?);
+    let args = ["--data", &data, "--mqtt-listen", "127.0.0.1:0", "--api-addr", &api, "--emulate", "4x100"];
+    let args = args.iter().chain(&["--", "--write-time", "0"]).map(ToString::to_string).collect::<Vec<_>>();
+    let mut role = Role::start(STANDALONE, &args, &[], folder.path())?;
+    role.wait_ready(READY_LIMIT).await?;
+
+    let (bindings, prices) = (folder.path().join("bindings.csv"), folder.path().join("prices.csv"));
+    let lines =
+        labels(100).into_iter().enumerate().map(|(number, label)| format!("{label},p-{},sp-014\n", number % 50));
+    std::fs::write(&bindings, "label,sku,store\n".to_owned() + &lines.collect::<String>())?;
+    let lines = (0..50).map(|number| format!("p-{number},Serra,{number}.90,BRL\n"));
+    std::fs::write(&prices, "sku,name,price,currency\n".to_owned() + &lines.collect::<String>())?;
+    let url = format!("http://{api}");
+    let esl = async |args: &[&str]| -> Result<Value> {
+        let args: Vec<_> = args.iter().chain(&["--json", "--api", &url]).copied().collect();
+        let mut esl = Command::new(binary("esl")?);
+        let answer = tokio::time::timeout(LIMIT, esl.args(&args).kill_on_drop(true).output()).await??;
+        ensure!(answer.status.success(), "{args:?}: {answer:?}");
+        Ok(serde_json::from_slice(&answer.stdout)?)
+    };
+    assert_eq!(esl(&["bind", &path(&bindings)?]).await?["new"], 100);
+    let report = esl(&["enqueue", &path(&prices)?, "--store", "sp-014", "--watch"]).await?;
+    assert_eq!((&report["confirmed"], &report["balance"]["shown"]), (&json!(50), &json!(100)), "{report}");
+    let label = esl(&["label", &labels(1)[0].to_string()]).await?;
+    assert_eq!(
+        (&label["shown"]["fields"]["price"], &label["history"][0]["outcome"]),
+        (&json!("0.90"), &json!("shown"))
+    );
+    ensure!(label["battery_mv"].as_u64().is_some_and(|mv| (2600..=3000).contains(&mv)), "{label}");
+    assert_eq!(esl(&["gateways"]).await?.as_array().map(Vec::len), Some(4));
+    assert_eq!(esl(&["dead"]).await?["dead_letters"], 0);
     let status = role.stop().await?;
     ensure!(status.success(), "it ended with {status}:\n{}", role.log_tail());
     Ok(())

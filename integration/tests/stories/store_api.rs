@@ -24,9 +24,13 @@ fn tokens() -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
+fn http() -> reqwest::Client {
+    testbed::http_builder().build().unwrap_or_default()
+}
+
 fn ask(story: &Story, api: usize, method: Method, path: &str) -> RequestBuilder {
     let url = format!("{}{path}", story.stack.api_urls[api]);
-    reqwest::Client::new().request(method, url).bearer_auth(STORE_TOKEN).timeout(LIMIT)
+    http().request(method, url).bearer_auth(STORE_TOKEN).timeout(LIMIT)
 }
 
 async fn get(story: &Story, path: &str) -> Result<Value> {
@@ -124,7 +128,7 @@ async fn who_may_not_ask_is_told_so_and_what_is_wrong_is_named() -> Result<()> {
     let tokens = tokens()?;
     let story = Story::start(config(10, &tokens)).await?;
     let tasks = "/v1/stores/sp-014/tasks";
-    let bare = |path: &str| reqwest::Client::new().get(format!("{}{path}", story.stack.api_urls[0]));
+    let bare = |path: &str| http().get(format!("{}{path}", story.stack.api_urls[0]));
     assert_eq!(problem(bare("/v1/gateways")).await?.0, StatusCode::UNAUTHORIZED);
     assert_eq!(problem(bare("/v1/gateways").bearer_auth("no-such-token-at-all")).await?.0, StatusCode::UNAUTHORIZED);
     assert_eq!(bare("/v1/openapi.json").send().await?.status(), StatusCode::OK);
@@ -136,7 +140,7 @@ async fn who_may_not_ask_is_told_so_and_what_is_wrong_is_named() -> Result<()> {
     for path in ["/v1/stores/sp-014/out-of-date".to_owned(), format!("/v1/labels/{}", label_mac(1))] {
         assert_eq!(problem(theirs(path)).await?.0, StatusCode::FORBIDDEN);
     }
-    let foreign = reqwest::Client::new().put(format!("{}/v1/stores/sp-015/bindings", story.stack.api_urls[0]));
+    let foreign = http().put(format!("{}/v1/stores/sp-015/bindings", story.stack.api_urls[0]));
     assert_eq!(
         problem(foreign.bearer_auth(OTHER_TOKEN).json(&bind)).await?.0,
         StatusCode::FORBIDDEN,

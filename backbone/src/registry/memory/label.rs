@@ -22,13 +22,16 @@ pub(super) struct Label {
     /// In the order in which the gateways first heard it, which decides between equals.
     routes: Vec<Route>,
     routes_until: Millis,
+    /// In millivolts, as a gateway reported it last; 0: none did.
+    battery_mv: u16,
     rpc: Option<Box<RpcState>>,
 }
 
 impl Label {
-    /// Writes a route; all of the label's are then kept until `until`.
-    pub(super) fn write_route(&mut self, route: Route, until: Millis, now: Millis) {
+    /// Writes a route, and the battery where it is known; all of the label's are then kept until `until`.
+    pub(super) fn write_route(&mut self, route: Route, battery_mv: Option<u16>, until: Millis, now: Millis) {
         self.forget(now);
+        self.battery_mv = battery_mv.filter(|mv| *mv > 0).unwrap_or(self.battery_mv);
         match self.routes.iter_mut().find(|known| known.gateway == route.gateway) {
             Some(known) => *known = route,
             None => self.routes.push(route),
@@ -38,6 +41,10 @@ impl Label {
 
     pub(super) fn routes(&self, now: Millis) -> &[Route] {
         if now < self.routes_until { &self.routes } else { &[] }
+    }
+
+    pub(super) fn battery_mv(&self) -> Option<u16> {
+        Some(self.battery_mv).filter(|mv| *mv > 0)
     }
 
     pub(super) fn start(
@@ -73,11 +80,12 @@ impl Label {
     pub(super) fn forget(&mut self, now: Millis) -> bool {
         if now >= self.routes_until {
             self.routes = Vec::new();
+            self.battery_mv = 0;
         }
         if self.rpc.as_ref().is_some_and(|rpc| now >= rpc.until) {
             self.rpc = None;
         }
-        !self.routes.is_empty() || self.rpc.is_some()
+        !self.routes.is_empty() || self.battery_mv > 0 || self.rpc.is_some()
     }
 
     /// The strongest fresh gateway among those that failed the label least; forgets those not heard from for long.
@@ -131,7 +139,7 @@ mod tests {
 
     fn hear(label: &mut Label, gateway: GatewayMac, dbm: i64, at: Millis) {
         let route = Route { gateway, rssi: Rssi::try_from(dbm).unwrap(), at };
-        label.write_route(route, NOW + 3600 * SECOND, NOW);
+        label.write_route(route, None, NOW + 3600 * SECOND, NOW);
     }
 
     fn start(label: &mut Label, id: &str, version: u64, now: Millis) -> Started {
