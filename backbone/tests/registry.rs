@@ -8,7 +8,7 @@ mod differential;
 mod windows;
 
 use backbone::registry::{
-    Finish, Finished, GatewayState, MemoryRegistry, RedisUrl, Registry, RouteEntry, RpcPolicy, Start, Started,
+    Finish, Finished, GatewayState, MemoryRegistry, NotSent, RedisUrl, Registry, RouteEntry, RpcPolicy, Start, Started,
 };
 use backbone::service::now;
 use protocol::{CorrelationId, GatewayMac, LabelMac, Rssi, Timestamp, Version};
@@ -214,10 +214,12 @@ async fn a_quarantine_ends_by_itself(back_end: BackEnd) {
 async fn a_command_that_was_not_sent_frees_the_label(back_end: BackEnd) {
     let fixture = Fixture::on(back_end).await;
     fixture.start("a", 5, MINUTE).await;
-    fixture.registry.abort(LABEL, &correlation("other")).await.unwrap();
+    fixture.registry.abort(&[(LABEL, correlation("other"))], NotSent::Failed).await.unwrap();
     assert_eq!(fixture.start("b", 5, MINUTE).await, Started::Busy, "only the RPC itself gives its lease back");
-    fixture.registry.abort(LABEL, &correlation("a")).await.unwrap();
+    fixture.registry.abort(&[(LABEL, correlation("a"))], NotSent::Failed).await.unwrap();
     assert_eq!(fixture.start("b", 5, MINUTE).await, Started::Send(FAR));
+    fixture.registry.abort(&[(LABEL, correlation("b"))], NotSent::NoPlace).await.unwrap();
+    assert_eq!(fixture.start("c", 5, MINUTE).await, Started::Send(FAR), "having no place is no failure");
 }
 
 async fn the_strongest_fresh_gateway_is_taken(back_end: BackEnd) {

@@ -8,7 +8,7 @@ use crate::{
 };
 use backbone::{
     mqtt::Incoming,
-    registry::{Finish, Finished, Registry},
+    registry::{Ended, Finish, Finished, Registry, Release, WindowPolicy},
     service::{Backoff, now},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -33,6 +33,7 @@ pub(crate) struct Answers {
     metrics: Metrics,
     suspicions: Mutex<SuspicionLimit>,
     rpc_timeout: Duration,
+    window: WindowPolicy,
     closed: CancellationToken,
 }
 
@@ -52,7 +53,15 @@ impl Answers {
         closed: CancellationToken,
     ) -> Self {
         let suspicions = Mutex::new(SuspicionLimit::new());
-        Self { registry, replies, metrics, suspicions, rpc_timeout: config.rpc_timeout, closed }
+        Self {
+            registry,
+            replies,
+            metrics,
+            suspicions,
+            rpc_timeout: config.rpc_timeout,
+            window: config.window.policy(),
+            closed,
+        }
     }
 
     /// Routes until closed, then deals with what has arrived.
@@ -93,7 +102,9 @@ impl Answers {
         let finished = self.finish(&answers).await;
         let this = &self;
         let (mut answered, mut dropped) = (Vec::with_capacity(taken.len()), Vec::new());
+        let mut releases = Vec::with_capacity(taken.len());
         for ((message, heard), finished) in taken.into_iter().zip(finished) {
+            releases.extend(heard.release(finished.as_ref()));
             tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
             match finished {
                 Some(Finished::Reply { id, reply_to }) => {
@@ -105,6 +116,7 @@ impl Answers {
         for outgoing in Outgoing::pack(answered) {
             this.replies.send(outgoing).await;
         }
+        this.release(&releases).await;
         dropped.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -127,6 +139,14 @@ impl Answers {
                 return vec![None; answers.len()];
             }
             tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// Gives the places in the gateways' windows back. Nobody waits for that, so it comes after the replies.
+    async fn release(&self, releases: &[Release]) {
+        if let Err(error) = self.registry.release(releases, &self.window).await {
+            self.metrics.registry_errors.inc();
+            tracing::debug!("the places are free after their RPCs' deadlines: {error}");
         }
     }
 
@@ -169,7 +189,21 @@ impl Heard {
             Ok(()) => (ReplyOutcome::Ack, None),
             Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
         };
-        Reply { id: None, label: self.answer.label, outcome, error, gateway: Some(self.gateway) }
+        Reply { id: None, label: self.answer.label, outcome, error, gateway: Some(self.gateway), retry_after_ms: None }
+    }
+
+    /// The place that an answer frees; one that names no RPC and belongs to none frees none.
+    fn release(&self, finished: Option<&Finished>) -> Option<Release> {
+        let id = match finished {
+            Some(Finished::Reply { id, .. }) => id.clone(),
+            _ => self.answer.id.clone()?,
+        };
+        let how = match &self.answer.result {
+            Ok(()) => Ended::Acknowledged,
+            Err(refusal) if refusal.is_passing() => Ended::PushedBack,
+            Err(_) => Ended::Refused,
+        };
+        Some(Release { gateway: self.gateway, id, how })
     }
 
     fn finish(&self) -> Finish {

@@ -3,7 +3,7 @@
 use backbone::{
     mqtt::MqttArgs,
     queue::AmqpArgs,
-    registry::RedisArgs,
+    registry::{RedisArgs, WindowArgs},
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -48,6 +48,10 @@ pub struct Config {
     /// How many labels one gateway may report; more are dropped and counted
     #[arg(long, env = "LABELS_PER_GATEWAY", default_value_t = 20_000)]
     pub labels_per_gateway: usize,
+
+    /// What gateways can take
+    #[command(flatten)]
+    pub window: WindowArgs,
 
     /// What every role can be told
     #[command(flatten)]

@@ -3,7 +3,7 @@
 use backbone::{
     mqtt::MqttArgs,
     queue::AmqpArgs,
-    registry::{RedisArgs, RpcPolicy},
+    registry::{RedisArgs, RpcPolicy, WindowArgs},
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -39,6 +39,10 @@ pub struct Config {
     /// How much stronger, in dB, another gateway must hear a label to take over from the last that answered
     #[arg(long, env = "ROUTE_HYSTERESIS_DB", default_value_t = 6)]
     pub route_hysteresis_db: u8,
+
+    /// What gateways can take
+    #[command(flatten)]
+    pub window: WindowArgs,
 
     /// What every role can be told
     #[command(flatten)]

@@ -1,15 +1,17 @@
 //! From a request to a command on its way, or a reply that says why not.
 
-use crate::{metrics::Metrics, request::Request};
+use crate::{admit::Admitted, metrics::Metrics, request::Request};
 use backbone::{
     mqtt::{BrokerName, Client, Publication, PublishError},
     queue::{Delivery, Message, Publisher, Routed, Settler, Ticket},
-    registry::{GatewayDirectory, GatewayState, Registry, RpcPolicy, Start, Started},
+    registry::{
+        Ended, GatewayDirectory, GatewayState, NotSent, Registry, Release, RpcPolicy, Start, Started, WindowPolicy,
+    },
     service::{Backoff, now},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    GatewayMac, Reply, ReplyOutcome, Timestamp,
+    BusyReason as Wait, GatewayMac, LabelMac, Reply, ReplyOutcome, Timestamp,
     names::mqtt::{Channel, topic},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -21,6 +23,7 @@ pub(crate) struct Parts {
     pub(crate) directory: GatewayDirectory,
     pub(crate) brokers: Vec<Client>,
     pub(crate) policy: RpcPolicy,
+    pub(crate) window: WindowPolicy,
     pub(crate) metrics: Metrics,
 }
 
@@ -40,6 +43,8 @@ enum End {
     Nothing,
     /// Whoever asked hears this.
     Reply(ReplyOutcome, Option<String>),
+    /// Whoever asked hears when to come back.
+    Wait(Wait, Duration),
 }
 
 impl End {
@@ -47,10 +52,24 @@ impl End {
         match self {
             Self::Sent => "sent",
             Self::Nothing => "nothing",
+            Self::Wait(Wait::Full, _) => "gateway_full",
+            Self::Wait(Wait::Failing, _) => "gateway_failing",
             Self::Reply(ReplyOutcome::NoRoute, _) => "no_route",
             Self::Reply(ReplyOutcome::Busy, _) => "busy",
             Self::Reply(ReplyOutcome::Superseded, _) => "superseded",
             Self::Reply(_, _) => "expired",
+        }
+    }
+
+    fn reply(self, label: LabelMac) -> Option<Reply> {
+        let reply = |outcome, error| Reply { id: None, label, outcome, error, gateway: None, retry_after_ms: None };
+        match self {
+            Self::Sent | Self::Nothing => None,
+            Self::Reply(outcome, error) => Some(reply(outcome, error)),
+            Self::Wait(wait, retry_after) => Some(Reply {
+                retry_after_ms: Some(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)),
+                ..reply(ReplyOutcome::Busy, Some(wait.as_str().to_owned()))
+            }),
         }
     }
 }
@@ -61,6 +80,16 @@ impl Parts {
         self.registry.ping().await?;
         let ready = self.brokers.iter().map(|broker| Box::pin(broker.ready()));
         Ok(futures::future::select_all(ready).await.0?)
+    }
+
+    /// Gateways that a command could not reach now.
+    pub(crate) fn offline(&self) -> Vec<GatewayMac> {
+        let connected = |name: &BrokerName| self.client(name).is_some_and(Client::is_ready);
+        unreachable_gateways(&self.directory.get(), connected, now(), self.policy.stale_after)
+    }
+
+    fn client(&self, name: &BrokerName) -> Option<&Client> {
+        self.brokers.iter().find(|client| client.broker() == name)
     }
 }
 
@@ -92,7 +121,8 @@ impl Forwarder {
             unsettled.messages.push((ticket, requests.len() - before));
         }
         let started = self.start(&requests).await;
-        let ends = requests.into_iter().zip(started).map(|(request, started)| self.end(request, started));
+        let admitted = self.parts.admit(&requests, started).await;
+        let ends = requests.into_iter().zip(admitted).map(|(request, admitted)| self.end(request, admitted));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
         unsettled.settle_unreadable().await;
         while let Some(ended) = ends.next().await {
@@ -109,7 +139,7 @@ impl Forwarder {
             if starts.is_empty() {
                 return vec![Started::Expired; requests.len()];
             }
-            match self.parts.registry.start(&starts, &self.parts.policy, &self.offline()).await {
+            match self.parts.registry.start(&starts, &self.parts.policy, &self.parts.offline()).await {
                 Ok(started) if starts.len() == requests.len() => return started,
                 Ok(started) => {
                     let mut found: HashMap<_, _> = starts.into_iter().map(|start| start.id).zip(started).collect();
@@ -126,30 +156,22 @@ impl Forwarder {
         }
     }
 
-    /// Gateways that a command could not reach now.
-    fn offline(&self) -> Vec<GatewayMac> {
-        let connected = |name: &BrokerName| self.client(name).is_some_and(Client::is_ready);
-        unreachable_gateways(&self.parts.directory.get(), connected, now(), self.parts.policy.stale_after)
-    }
-
-    fn client(&self, name: &BrokerName) -> Option<&Client> {
-        self.parts.brokers.iter().find(|client| client.broker() == name)
-    }
-
     /// Ends a request, and tells which message it came in.
-    async fn end(&self, request: Request, started: Started) -> usize {
-        let end = match started {
-            Started::Send(gateway) => self.send(&request, gateway).await,
-            Started::NoRoute => End::Reply(ReplyOutcome::NoRoute, None),
-            Started::Busy => End::Reply(ReplyOutcome::Busy, None),
-            Started::Superseded => End::Reply(ReplyOutcome::Superseded, None),
-            Started::Expired => End::Reply(ReplyOutcome::Expired, None),
-            Started::Done => End::Nothing,
+    async fn end(&self, request: Request, admitted: Admitted) -> usize {
+        let end = match admitted {
+            Admitted::Send(gateway) => self.send(&request, gateway).await,
+            Admitted::Full(retry_after) => End::Wait(Wait::Full, retry_after),
+            Admitted::Failing(retry_after) => End::Wait(Wait::Failing, retry_after),
+            Admitted::Not(Started::NoRoute) => End::Reply(ReplyOutcome::NoRoute, None),
+            Admitted::Not(Started::Busy) => End::Reply(ReplyOutcome::Busy, None),
+            Admitted::Not(Started::Superseded) => End::Reply(ReplyOutcome::Superseded, None),
+            Admitted::Not(Started::Expired) => End::Reply(ReplyOutcome::Expired, None),
+            Admitted::Not(Started::Done | Started::Send(_)) => End::Nothing,
         };
-        tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?started, ?end, "request");
+        tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?admitted, ?end, "request");
         self.parts.metrics.count(end.name());
-        if let End::Reply(outcome, error) = end {
-            self.reply(&request, outcome, error).await;
+        if let Some(reply) = end.reply(request.head.label) {
+            self.reply(&request, &reply).await;
         }
         request.message
     }
@@ -158,7 +180,7 @@ impl Forwarder {
     /// gateway gets the command, so it is sent again under the same ID, and the lease is kept.
     async fn send(&self, request: &Request, gateway: GatewayMac) -> End {
         let Some(client) = self.broker_of(gateway).await else {
-            return self.give_up(request, format!("no broker that gateway {gateway} reported on")).await;
+            return self.give_up(request, gateway, format!("no broker that gateway {gateway} reported on")).await;
         };
         loop {
             let Some(left) = request.time_left() else { return End::Nothing };
@@ -169,7 +191,7 @@ impl Forwarder {
                     self.parts.metrics.published_again.inc();
                     let _ = tokio::time::timeout(left, client.connected()).await;
                 }
-                Ok(Err(error)) => return self.give_up(request, format!("gateway {gateway}: {error}")).await,
+                Ok(Err(error)) => return self.give_up(request, gateway, format!("gateway {gateway}: {error}")).await,
                 Err(_) => return End::Nothing,
             }
         }
@@ -181,20 +203,27 @@ impl Forwarder {
             Some(broker) => broker,
             None => self.parts.registry.gateway(gateway).await.ok()??.broker,
         };
-        self.client(&broker)
+        self.parts.client(&broker)
     }
 
-    /// The command certainly reached no gateway: the label is free again, and the next attempt takes another one.
-    async fn give_up(&self, request: &Request, reason: String) -> End {
-        if let Err(error) = self.parts.registry.abort(request.head.label, &request.head.id).await {
-            tracing::debug!("the lease ends by itself: {error}");
+    /// The command certainly reached no gateway: the label and the place are free again, and the next attempt takes
+    /// another gateway.
+    async fn give_up(&self, request: &Request, gateway: GatewayMac, reason: String) -> End {
+        let id = request.head.id.clone();
+        let release = [Release { gateway, id: id.clone(), how: Ended::NotSent }];
+        let label = [(request.head.label, id)];
+        let freed = tokio::try_join!(
+            self.parts.registry.abort(&label, NotSent::Failed),
+            self.parts.registry.release(&release, &self.parts.window),
+        );
+        if let Err(error) = freed {
+            tracing::debug!("the lease and the place end by themselves: {error}");
         }
         End::Reply(ReplyOutcome::NoRoute, Some(reason))
     }
 
-    async fn reply(&self, request: &Request, outcome: ReplyOutcome, error: Option<String>) {
-        let reply = Reply { id: None, label: request.head.label, outcome, error, gateway: None };
-        let body = serde_json::to_vec(&reply).unwrap_or_default();
+    async fn reply(&self, request: &Request, reply: &Reply) {
+        let body = serde_json::to_vec(reply).unwrap_or_default();
         let message = Message {
             routing_key: &request.reply_to,
             body: &body,

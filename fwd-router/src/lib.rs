@@ -7,6 +7,7 @@
 //! Holds no state: any replica can take any request, and what a killed one had in hand is delivered to another. The
 //! decisions are in [`forward`], the one round trip to Redis in `backbone::registry`.
 
+mod admit;
 mod config;
 mod forward;
 mod metrics;
@@ -46,7 +47,14 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     let (directory, follow) = GatewayDirectory::follow(registry.clone(), closed.clone());
     background.spawn(follow);
     let brokers = connect_brokers(&config, &background);
-    let parts = forward::Parts { registry, directory, brokers: brokers.clone(), policy: config.policy(), metrics };
+    let parts = forward::Parts {
+        registry,
+        directory,
+        brokers: brokers.clone(),
+        policy: config.policy(),
+        window: config.window.policy(),
+        metrics,
+    };
 
     let sessions = run_sessions(&service.stop, || session(&config, &service, &parts));
     tokio::select! {

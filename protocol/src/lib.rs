@@ -24,7 +24,7 @@ pub use correlation::{CorrelationId, CorrelationIdError};
 pub use fields::{FieldValue, Fields, MAX_EXTRA_FIELDS};
 pub use mac::{GatewayMac, LabelMac, MacError};
 pub use price::{Currency, CurrencyError, Price, PriceError};
-pub use reply::{Reply, ReplyOutcome};
+pub use reply::{BusyReason, Reply, ReplyOutcome};
 pub use report::{Report, ReportError, Sighting};
 pub use result::{Outcome, ResultMessage};
 pub use rssi::{Rssi, RssiError};

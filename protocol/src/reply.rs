@@ -38,6 +38,28 @@ pub struct Reply {
     /// The gateway that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayMac>,
+    /// With `busy` and a [`BusyReason`]: when the label should come back, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Why a label is told to come back later: the `error` of a reply with `retry_after_ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BusyReason {
+    /// Its gateway has no place for it now, and it stands in line.
+    Full,
+    /// Each gateway that hears it keeps failing.
+    Failing,
+}
+
+impl BusyReason {
+    /// As it is written on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "gateway_full",
+            Self::Failing => "gateway_failing",
+        }
+    }
 }
 
 #[cfg(test)]
@@ -52,6 +74,7 @@ mod tests {
             outcome: ReplyOutcome::NoRoute,
             error: None,
             gateway: None,
+            retry_after_ms: None,
         };
         let json = serde_json::to_string(&reply).unwrap();
         assert_eq!(json, r#"{"deviceMac":"001a2b3c4d5e","outcome":"no_route"}"#);

@@ -50,7 +50,7 @@ macro_rules! text_type {
             type Err = TextError;
             fn from_str(text: &str) -> Result<Self, TextError> {
                 let allowed: fn(char) -> bool = $allowed;
-                if (1..=$max).contains(&text.len()) && text.chars().all(allowed) {
+                if (1..=$max).contains(&text.chars().count()) && text.chars().all(allowed) {
                     return Ok(Self(text.into()));
                 }
                 Err(TextError { what: $what, value: text.chars().take(80).collect(), expected: $expected })
@@ -90,7 +90,7 @@ text_type!(
     "sku",
     64,
     |c| !c.is_control(),
-    "1 to 64 bytes without control characters",
+    "1 to 64 characters, none of them a control character",
     "A product, by the number that the till scans or the chain's own."
 );
 text_type!(
@@ -106,7 +106,7 @@ text_type!(
     "batch",
     128,
     |c| !c.is_control(),
-    "1 to 128 bytes without control characters",
+    "1 to 128 characters, none of them a control character",
     "A group of tasks whose progress is followed together."
 );
 

@@ -1,6 +1,9 @@
 //! What a standalone backbone can be told.
 
-use backbone::service::{ServiceArgs, parse, parse_duration, parse_from};
+use backbone::{
+    registry::WindowArgs,
+    service::{ServiceArgs, parse, parse_duration, parse_from},
+};
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 use store_api::Tokens;
 
@@ -45,6 +48,10 @@ pub struct Flags {
     /// How old a gateway's report of a label may be for the gateway to count as hearing it
     #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
     pub route_stale_after: Duration,
+
+    /// What gateways can take
+    #[command(flatten)]
+    pub window: WindowArgs,
 
     /// Address of the HTTP API for the store backend; port 0 picks a free one. Other than loopback only with tokens
     #[arg(long, env = "API_ADDR", default_value = "127.0.0.1:8080")]
@@ -129,7 +136,7 @@ impl Config {
 
     fn of(flags: Flags) -> Result<Self, ExitCode> {
         let Flags { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, .. } = flags;
-        let (api_addr, tokens) = (flags.api_addr, flags.tokens.clone());
+        let (api_addr, tokens, window) = (flags.api_addr, flags.tokens.clone(), flags.window.clone());
         let api = parse_from(["store-api"])?;
         let worker = parse_from(["task-worker"])?;
         let fwd_router = parse_from(["fwd-router"])?;
@@ -138,8 +145,8 @@ impl Config {
         Ok(Self {
             api: store_api::Config { api_addr, tokens, ..api },
             worker: task_worker::Config { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, ..worker },
-            fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, ..fwd_router },
-            bck_router: bck_router::Config { rpc_timeout, route_stale_after, ..bck_router },
+            fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, window: window.clone(), ..fwd_router },
+            bck_router: bck_router::Config { rpc_timeout, route_stale_after, window, ..bck_router },
             emulator,
             flags,
         })

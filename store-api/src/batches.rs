@@ -62,7 +62,7 @@ pub(crate) struct BatchEvent {
 
 /// How far a batch is
 #[utoipa::path(get, path = "/v1/batches/{batch}", tag = "store",
-    params(("batch" = String, Path, pattern = "^[ -~]{1,128}$")),
+    params(("batch" = String, Path, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]{1,128}$")),
     responses(
         (status = 200, body = BatchView),
         (status = "default", body = Problem, content_type = "application/problem+json"),
@@ -119,7 +119,7 @@ fn view(batch: &BatchId, enqueued: &[Enqueued], progress: &Progress, now: Timest
 
 /// Follow a batch: events `progress`, and at its end `complete`, each with the batch as it stands
 #[utoipa::path(get, path = "/v1/batches/{batch}/events", tag = "store",
-    params(("batch" = String, Path, pattern = "^[ -~]{1,128}$")),
+    params(("batch" = String, Path, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]{1,128}$")),
     responses(
         (status = 200, body = BatchEvent, content_type = "text/event-stream"),
         (status = "default", body = Problem, content_type = "application/problem+json"),

@@ -27,7 +27,7 @@ pub(crate) struct Most {
     #[param(value_type = u32, required = false, minimum = 1, maximum = 10_000)]
     limit: Option<u16>,
     /// Of those, list only the ones of this batch.
-    #[param(value_type = String, required = false, pattern = "^[ -~]{1,128}$")]
+    #[param(value_type = String, required = false, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]{1,128}$")]
     batch: Option<BatchId>,
 }
 

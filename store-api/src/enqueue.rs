@@ -33,7 +33,7 @@ const MAX_KEY_BYTES: usize = 128;
 #[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// The batch, where the body names none; made up where neither does.
-    #[param(value_type = String, required = false, pattern = "^[ -~]{1,128}$")]
+    #[param(value_type = String, required = false, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]{1,128}$")]
     batch: Option<BatchId>,
 }
 

@@ -206,7 +206,7 @@ mod tests {
 
     fn reply(outcome: ReplyOutcome, error: Option<&str>) -> Reply {
         let label = LabelMac::from_octets([0; 6]);
-        Reply { id: None, label, outcome, error: error.map(str::to_owned), gateway: None }
+        Reply { id: None, label, outcome, error: error.map(str::to_owned), gateway: None, retry_after_ms: None }
     }
 
     #[test]

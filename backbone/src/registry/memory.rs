@@ -7,7 +7,7 @@ mod windows;
 
 pub(super) use label::{Millis, millis};
 
-use super::{Finish, Finished, GatewayState, RouteEntry, RpcPolicy, Start, Started};
+use super::{Finish, Finished, GatewayState, NotSent, RouteEntry, RpcPolicy, Start, Started};
 use crate::service::now;
 use label::{Label, Route};
 use protocol::{CorrelationId, GatewayMac, LabelMac, Timestamp};
@@ -78,9 +78,9 @@ impl MemoryRegistry {
         answers.iter().map(finish).collect()
     }
 
-    pub(super) fn abort(&self, label: LabelMac, id: &CorrelationId) {
+    pub(super) fn abort(&self, label: LabelMac, id: &CorrelationId, why: NotSent) {
         if let Some(label) = self.shard(label).labels.get_mut(&label) {
-            label.abort(id, now().unix_millis());
+            label.abort(id, why, now().unix_millis());
         }
     }
 

@@ -28,6 +28,6 @@ pub use error::RegistryError;
 pub use gateways::GatewayState;
 pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
-pub use rpc::{Finish, Finished, RpcPolicy, Start, Started};
+pub use rpc::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
 pub use url::RedisUrl;
-pub use window::{Acquire, Admission, Ask, Breaker, Ended, Release, Turn, WindowPolicy, WindowState};
+pub use window::{Acquire, Admission, Ask, Breaker, Ended, Release, Turn, WindowArgs, WindowPolicy, WindowState};

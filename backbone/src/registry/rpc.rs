@@ -85,6 +85,15 @@ pub struct Finish {
     pub refused_for_now: bool,
 }
 
+/// Why a command was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotSent {
+    /// Its gateway could not be reached: another one comes first next time.
+    Failed,
+    /// Its gateway had no place for it, which is no failure.
+    NoPlace,
+}
+
 /// Which RPC an answer belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finished {
@@ -147,22 +156,26 @@ impl Registry {
         results.iter().map(|result| read_finished(result)).collect()
     }
 
-    /// Gives the lease of an RPC back, whose command certainly reached no gateway.
+    /// Gives the leases of RPCs back, whose commands certainly reached no gateway, all in one round trip.
     ///
     /// # Errors
-    /// When Redis does not answer; the lease then ends by itself.
-    pub async fn abort(&self, label: LabelMac, id: &CorrelationId) -> Result<(), RegistryError> {
+    /// When Redis does not answer; the leases then end by themselves.
+    pub async fn abort(&self, rpcs: &[(LabelMac, CorrelationId)], why: NotSent) -> Result<(), RegistryError> {
         let redis = match &self.0 {
             Backend::Memory(memory) => {
-                memory.abort(label, id);
+                rpcs.iter().for_each(|(label, id)| memory.abort(*label, id, why));
                 return Ok(());
             }
             Backend::Redis(redis) => redis,
         };
         let script = &redis.scripts.abort;
-        let mut call = redis::cmd("EVALSHA");
-        call.arg(script.get_hash()).arg(1).arg(label_key(LabelKey::Rpc, label)).arg(id.as_str());
-        redis.run_script(script, std::iter::once(call), "giving a lease back").await?;
+        let calls = rpcs.iter().map(|(label, id)| {
+            let mut call = redis::cmd("EVALSHA");
+            call.arg(script.get_hash()).arg(1).arg(label_key(LabelKey::Rpc, *label)).arg(id.as_str());
+            call.arg(u8::from(why == NotSent::Failed));
+            call
+        });
+        redis.run_script(script, calls, "giving leases back").await?;
         Ok(())
     }
 }

@@ -36,6 +36,34 @@ pub struct WindowPolicy {
     pub open_for_at_most: Duration,
 }
 
+/// What gateways can take, as every process is told that counts it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct WindowArgs {
+    /// How many commands a gateway that is not known yet may have in flight; what it can take is learnt from its answers
+    #[arg(long, env = "GATEWAY_WINDOW", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub gateway_window: u16,
+
+    /// How many commands a gateway may have in flight, whatever it acknowledges
+    #[arg(long, env = "GATEWAY_WINDOW_MAX", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..))]
+    pub gateway_window_max: u16,
+
+    /// After how many timeouts in a row a gateway is avoided for a while
+    #[arg(long, env = "GATEWAY_BREAKER_AFTER", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub gateway_breaker_after: u16,
+}
+
+impl WindowArgs {
+    /// The limits that follow.
+    pub fn policy(&self) -> WindowPolicy {
+        WindowPolicy {
+            initial: self.gateway_window.min(self.gateway_window_max),
+            most: self.gateway_window_max,
+            breaker_after: self.gateway_breaker_after,
+            ..WindowPolicy::default()
+        }
+    }
+}
+
 impl Default for WindowPolicy {
     fn default() -> Self {
         Self {

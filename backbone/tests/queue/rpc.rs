@@ -28,7 +28,7 @@ async fn client(broker: &Broker) -> (RpcClient, tokio::task::JoinHandle<()>) {
 async fn answer(broker: &Broker, count: usize, label: LabelMac) -> String {
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(16)).await.unwrap();
     let (publisher, settler) = (broker.publisher().await.unwrap(), requests.settler());
-    let reply = Reply { id: None, label, outcome: ReplyOutcome::Ack, error: None, gateway: None };
+    let reply = Reply { id: None, label, outcome: ReplyOutcome::Ack, error: None, gateway: None, retry_after_ms: None };
     let body = serde_json::to_vec(&reply).unwrap();
     let mut reply_to = String::new();
     for _ in 0..count {
@@ -124,7 +124,14 @@ async fn answer_together(delivery: &Delivery, publisher: &Publisher) -> usize {
     let ids =
         delivery.body.split(|byte| *byte == b'\n').map(|line| std::str::from_utf8(line).unwrap().parse().unwrap());
     let replies: Vec<_> = ids
-        .map(|id| Reply { id: Some(id), label: LABEL, outcome: ReplyOutcome::Ack, error: None, gateway: None })
+        .map(|id| Reply {
+            id: Some(id),
+            label: LABEL,
+            outcome: ReplyOutcome::Ack,
+            error: None,
+            gateway: None,
+            retry_after_ms: None,
+        })
         .map(|reply| serde_json::to_string(&reply).unwrap())
         .collect();
     let body = replies.join("\n");

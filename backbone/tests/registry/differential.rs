@@ -5,7 +5,7 @@
 //! sighting is fresh, stale, or old enough to be dropped.
 
 use super::{BackEnd, Fixture};
-use backbone::registry::{Finish, RouteEntry, RpcPolicy, Start};
+use backbone::registry::{Finish, NotSent, RouteEntry, RpcPolicy, Start};
 use backbone::service::now;
 use proptest::{
     collection::vec,
@@ -26,7 +26,7 @@ const CASES: u32 = 40;
 enum Step {
     Start { label: u8, id: u8, version: Option<u8>, overdue: bool, policy: Policy, offline: Vec<u8> },
     Finish { label: u8, gateway: u8, id: Option<u8>, carried_out: bool, refused_for_now: bool },
-    Abort { label: u8, id: u8 },
+    Abort { label: u8, id: u8, failed: bool },
     Hear { label: u8, gateway: u8, dbm: i8, age_hours: u8, battery_mv: Option<u16> },
 }
 
@@ -55,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
             refused_for_now,
         },
     );
-    let abort = (0..2_u8, 0..12_u8).prop_map(|(label, id)| Step::Abort { label, id });
+    let abort = (0..2_u8, 0..12_u8, any::<bool>()).prop_map(|(label, id, failed)| Step::Abort { label, id, failed });
     let ages = prop_oneof![8 => Just(0_u8), 1 => Just(2), 1 => Just(20)];
     let battery = prop::option::of(0..4_u16);
     let hear =
@@ -124,9 +124,10 @@ async fn carry_out(fixture: &Fixture, case: u32, step: &Step, at: Timestamp) -> 
             };
             (label, format!("{:?}", registry.finish(&[finish]).await.unwrap()))
         }
-        Step::Abort { label, id } => {
+        Step::Abort { label, id, failed } => {
             let label = label_mac(case, *label);
-            registry.abort(label, &correlation(*id)).await.unwrap();
+            let why = if *failed { NotSent::Failed } else { NotSent::NoPlace };
+            registry.abort(&[(label, correlation(*id))], why).await.unwrap();
             (label, String::new())
         }
         Step::Hear { label, gateway, dbm, age_hours, battery_mv } => {

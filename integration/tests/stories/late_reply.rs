@@ -37,20 +37,21 @@ async fn labels_with_one_gateway(story: &Story, count: usize) -> Result<Vec<(Lab
 
 #[tokio::test]
 async fn late_answers_are_dropped() -> Result<()> {
-    let story = Story::start(quick(3, 60)).await?;
+    // So few that each gateway has a place for all of its labels, and is not avoided for its silence.
+    let story = Story::start(quick(8, 24)).await?;
     story.emulator.store_faults(json!({"late_answer_rate": 1, "late_answer_by": "3s"})).await?;
-    story.backend.enqueue(&price_update(&labels(60), 1)).await?;
+    story.backend.enqueue(&price_update(&labels(24), 1)).await?;
     let written =
-        async |story: &Story| Ok(story.stack.emulator.metric("gateway_emulator_answers_total").await? == 60.0);
+        async |story: &Story| Ok(story.stack.emulator.metric("gateway_emulator_answers_total").await? == 24.0);
     story.until("all labels are written, and their answers under way", LIMIT, written).await?;
     story.emulator.store_faults(json!({})).await?;
 
     // Each is asked again, and the answer to that counts.
     story.all_settled(LIMIT).await?;
-    let late = async |story: &Story| Ok(story.metric(&dropped("late")).await? >= 60.0);
+    let late = async |story: &Story| Ok(story.metric(&dropped("late")).await? >= 24.0);
     story.until("all late answers are dropped", LIMIT, late).await?;
     story.check_books().await?;
-    assert_eq!(story.metric("bck_router_replies_total").await?, 60.0, "one reply for each label");
+    assert_eq!(story.metric("bck_router_replies_total").await?, 24.0, "one reply for each label");
     assert!(story.results.seen().values().flatten().all(|result| result.attempts > 1));
     story.end().await
 }

@@ -2,7 +2,7 @@
 //! as functions of the state and the time. The conformance suite holds the two together.
 
 use super::rpc::RpcState;
-use crate::registry::{Finish, Finished, RpcPolicy, Start, Started};
+use crate::registry::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
 use protocol::{CorrelationId, GatewayMac, Rssi};
 
 /// Milliseconds since the Unix epoch.
@@ -69,10 +69,10 @@ impl Label {
         self.rpc.as_mut().map_or(Finished::Unknown, |rpc| rpc.finish(answer, now))
     }
 
-    pub(super) fn abort(&mut self, id: &CorrelationId, now: Millis) {
+    pub(super) fn abort(&mut self, id: &CorrelationId, why: NotSent, now: Millis) {
         self.forget(now);
         if let Some(rpc) = &mut self.rpc {
-            rpc.abort(&id.into(), now);
+            rpc.abort(&id.into(), why, now);
         }
     }
 
@@ -192,11 +192,11 @@ mod tests {
     fn failures_and_routes_grow_old() {
         let mut label = heard();
         start(&mut label, "a", 1, NOW);
-        label.abort(&"a".parse().unwrap(), NOW);
+        label.abort(&"a".parse().unwrap(), NotSent::Failed, NOW);
         assert_eq!(start(&mut label, "b", 1, NOW + 59 * SECOND), Started::Send(FAR));
-        label.abort(&"b".parse().unwrap(), NOW + 59 * SECOND);
+        label.abort(&"b".parse().unwrap(), NotSent::Failed, NOW + 59 * SECOND);
         assert_eq!(start(&mut label, "c", 1, NOW + 60 * SECOND), Started::Send(NEAR), "long ago");
-        label.abort(&"c".parse().unwrap(), NOW + 60 * SECOND);
+        label.abort(&"c".parse().unwrap(), NotSent::Failed, NOW + 60 * SECOND);
         assert_eq!(start(&mut label, "d", 1, NOW + 60 * SECOND + 1), Started::NoRoute, "stale");
         assert_eq!(label.routes(NOW + 61 * SECOND).len(), 2);
         start(&mut label, "d", 1, NOW + 600 * SECOND + 1);

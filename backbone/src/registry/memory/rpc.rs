@@ -4,7 +4,7 @@ use super::{
     id::RpcId,
     label::{Millis, millis},
 };
-use crate::registry::{Finish, Finished, RpcPolicy, Start, Started};
+use crate::registry::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
 use protocol::{GatewayMac, Version};
 
 /// How many ended RPCs are remembered.
@@ -172,9 +172,13 @@ impl RpcState {
         }
     }
 
-    pub(super) fn abort(&mut self, id: &RpcId, now: Millis) {
+    pub(super) fn abort(&mut self, id: &RpcId, why: NotSent, now: Millis) {
         if let Some(lease) = self.lease.take_if(|lease| lease.id == *id) {
-            self.remember(lease.end(Status::NotSent, now));
+            let ended = lease.end(Status::NotSent, now);
+            match why {
+                NotSent::Failed => self.remember(ended),
+                NotSent::NoPlace => self.remember_end(ended),
+            }
         }
     }
 
@@ -186,6 +190,10 @@ impl RpcState {
         if ended.status != Status::Done {
             self.failed.insert(0, Failure { gateway: ended.gateway, at: ended.at });
         }
+        self.remember_end(ended);
+    }
+
+    fn remember_end(&mut self, ended: Ended) {
         self.ended.insert(0, ended);
         self.ended.truncate(REMEMBERED);
     }

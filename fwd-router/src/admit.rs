@@ -1,0 +1,120 @@
+//! From an RPC that was started to one that has its place in a gateway's window.
+
+use crate::{forward::Parts, request::Request};
+use backbone::registry::{Acquire, Admission, Ask, NotSent, Start, Started, Turn};
+use protocol::{GatewayMac, LabelMac};
+use std::{collections::BTreeMap, time::Duration};
+
+/// What an RPC comes to, once its label has a route or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// It has its place: the command goes to this gateway.
+    Send(GatewayMac),
+    /// The gateway's window is full; the label should come back after so long.
+    Full(Duration),
+    /// Each gateway that hears the label keeps failing; the first of them may be probed after so long.
+    Failing(Duration),
+    /// It was not to be sent in the first place.
+    Not(Started),
+}
+
+impl Parts {
+    /// Asks for places in the windows of the gateways that the labels' routes lead to: one more round trip, since labels
+    /// and gateways lie in different hash slots. The leases of those that get none are given back.
+    pub(crate) async fn admit(&self, requests: &[Request], started: Vec<Started>) -> Vec<Admitted> {
+        let mut by_gateway: BTreeMap<GatewayMac, Vec<usize>> = BTreeMap::new();
+        for (index, started) in started.iter().enumerate() {
+            if let Started::Send(gateway) = started {
+                by_gateway.entry(*gateway).or_default().push(index);
+            }
+        }
+        let mut admitted: Vec<_> = started.into_iter().map(Admitted::Not).collect();
+        if by_gateway.is_empty() {
+            return admitted;
+        }
+        let asks = by_gateway.iter().map(|(&gateway, indexes)| Acquire {
+            gateway,
+            rpcs: indexes.iter().map(|&index| ask(&requests[index])).collect(),
+        });
+        let admissions = match self.registry.acquire(&asks.collect::<Vec<_>>(), &self.window).await {
+            Ok(admissions) => admissions,
+            Err(error) => {
+                // Redis is a cache: what it can't count is sent all the same.
+                self.metrics.registry_errors.inc();
+                tracing::debug!("sending without places in gateways' windows: {error}");
+                by_gateway.values().map(|indexes| vec![Admission::Admitted; indexes.len()]).collect()
+            }
+        };
+        for ((gateway, indexes), admissions) in by_gateway.into_iter().zip(admissions) {
+            for (index, admission) in indexes.into_iter().zip(admissions) {
+                admitted[index] = match admission {
+                    Admission::Admitted => Admitted::Send(gateway),
+                    Admission::Full { retry_after } => Admitted::Full(retry_after),
+                    Admission::Failing { retry_after } => self.by_another(&requests[index], gateway, retry_after).await,
+                };
+            }
+        }
+        self.put_back(requests, &admitted).await;
+        admitted
+    }
+
+    /// Tries the other gateways that hear the label, the best first.
+    async fn by_another(&self, request: &Request, failing: GatewayMac, retry_after: Duration) -> Admitted {
+        let mut passed_over = self.offline();
+        passed_over.push(failing);
+        let mut soonest = retry_after;
+        loop {
+            let Some(start) = again(request) else { return Admitted::Not(Started::Expired) };
+            self.give_back(&[(start.label, start.id.clone())]).await;
+            let started = self.registry.start(std::slice::from_ref(&start), &self.policy, &passed_over).await;
+            let gateway = match started.ok().and_then(|started| started.into_iter().next()) {
+                Some(Started::Send(gateway)) => gateway,
+                Some(Started::NoRoute) | None => return Admitted::Failing(soonest),
+                Some(other) => return Admitted::Not(other),
+            };
+            let asked = [Acquire { gateway, rpcs: vec![ask(request)] }];
+            let admission = self.registry.acquire(&asked, &self.window).await.ok().and_then(|mut all| all.pop()?.pop());
+            match admission {
+                Some(Admission::Admitted) | None => return Admitted::Send(gateway),
+                Some(Admission::Full { retry_after }) => return Admitted::Full(retry_after),
+                Some(Admission::Failing { retry_after }) => {
+                    soonest = soonest.min(retry_after);
+                    passed_over.push(gateway);
+                }
+            }
+        }
+    }
+
+    /// Frees the labels of those that found no place: another RPC, or the same label's next one, may start.
+    async fn put_back(&self, requests: &[Request], admitted: &[Admitted]) {
+        let placeless = requests.iter().zip(admitted);
+        let placeless = placeless.filter(|(_, admitted)| matches!(admitted, Admitted::Full(_) | Admitted::Failing(_)));
+        let labels: Vec<_> = placeless.map(|(request, _)| (request.head.label, request.head.id.clone())).collect();
+        if !labels.is_empty() {
+            self.give_back(&labels).await;
+        }
+    }
+
+    async fn give_back(&self, labels: &[(LabelMac, protocol::CorrelationId)]) {
+        if let Err(error) = self.registry.abort(labels, NotSent::NoPlace).await {
+            tracing::debug!("the leases end by themselves: {error}");
+        }
+    }
+}
+
+fn ask(request: &Request) -> Ask {
+    let time_left = request.time_left().unwrap_or_default();
+    Ask { id: request.head.id.clone(), turn: Turn::Newcomer, time_left }
+}
+
+/// Its first start has ended without a command: this one counts as new.
+fn again(request: &Request) -> Option<Start> {
+    Some(Start {
+        id: request.head.id.clone(),
+        label: request.head.label,
+        version: request.head.version,
+        reply_to: request.reply_to.clone(),
+        time_left: request.time_left()?,
+        again: false,
+    })
+}
