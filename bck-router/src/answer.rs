@@ -155,7 +155,8 @@ impl Answers {
             Ok(()) => (ReplyOutcome::Ack, None),
             Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
         };
-        let reply = Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway) };
+        let reply =
+            Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway), retry_after_ms: None };
         let body = serde_json::to_vec(&reply).unwrap_or_default();
         self.replies.send(Outgoing { id, reply_to, body, answer: message }).await;
     }

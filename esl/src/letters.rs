@@ -18,6 +18,17 @@ pub(crate) async fn waiting(url: &AmqpUrl, queue: &str) -> Result<u32> {
     waiting.with_context(|| format!("RabbitMQ at {url}"))
 }
 
+/// How many tasks wait for their gateways, and come to their queues later.
+///
+/// # Errors
+/// When the broker can't be reached.
+pub(crate) async fn put_off(url: &AmqpUrl) -> Result<u32> {
+    let broker = connect(url).await?;
+    let waiting = broker.waiting().await;
+    broker.close().await;
+    waiting.with_context(|| format!("RabbitMQ at {url}"))
+}
+
 /// Looks at the oldest dead letters, `most` at most; answers how many there are.
 ///
 /// # Errors

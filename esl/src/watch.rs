@@ -231,10 +231,15 @@ impl Follower {
             return;
         }
         self.stands_still = true;
-        let tasks = tokio::time::timeout(DEAD_LOOK_LIMIT, letters::waiting(&self.amqp_url, amqp::TASKS)).await;
-        let tasks = match tasks {
-            Ok(Ok(0)) => "no task waits for a worker".to_owned(),
-            Ok(Ok(tasks)) => {
+        let looking = async {
+            anyhow::Ok((letters::waiting(&self.amqp_url, amqp::TASKS).await?, letters::put_off(&self.amqp_url).await?))
+        };
+        let tasks = match tokio::time::timeout(DEAD_LOOK_LIMIT, looking).await {
+            Ok(Ok((0, 0))) => "no task waits for a worker".to_owned(),
+            Ok(Ok((0, tasks))) => {
+                format!("labels of {} wait for their gateways; see `esl gateways`", count(tasks.into(), "task"))
+            }
+            Ok(Ok((tasks, _))) => {
                 format!("{} in {}; does a task-worker run?", count(tasks.into(), "waiting task"), amqp::TASKS)
             }
             Ok(Err(error)) => chain(&error),

@@ -195,7 +195,7 @@ impl Forwarder {
     }
 
     async fn reply(&self, request: &Request, outcome: ReplyOutcome, error: Option<String>) {
-        let reply = Reply { label: request.head.label, outcome, error, gateway: None };
+        let reply = Reply { label: request.head.label, outcome, error, gateway: None, retry_after_ms: None };
         let body = serde_json::to_vec(&reply).unwrap_or_default();
         let message = Message {
             routing_key: &request.reply_to,

@@ -10,6 +10,7 @@ mod fields;
 mod mac;
 pub mod names;
 mod price;
+mod priority;
 mod reply;
 mod report;
 mod result;
@@ -18,12 +19,14 @@ mod task;
 mod text;
 mod timestamp;
 mod version;
+mod wait;
 
 pub use command::{Answer, AnswerError, Command, CommandHead, Refusal};
 pub use correlation::{CorrelationId, CorrelationIdError};
 pub use fields::{FieldValue, Fields, MAX_EXTRA_FIELDS};
 pub use mac::{GatewayMac, LabelMac, MacError};
 pub use price::{Currency, CurrencyError, Price, PriceError};
+pub use priority::{Priority, PriorityError, Turn};
 pub use reply::{Reply, ReplyOutcome};
 pub use report::{Report, ReportError, Sighting};
 pub use result::{Outcome, ResultMessage};
@@ -32,3 +35,4 @@ pub use task::{Action, ActionError, DEFAULT_TASK_TIMEOUT, MAX_LABELS_PER_TASK, M
 pub use text::{BatchId, Sku, Store, TaskId, TextError};
 pub use timestamp::Timestamp;
 pub use version::{Version, VersionError};
+pub use wait::{MAX_WAIT, Wait, WaitFor};

@@ -1,7 +1,7 @@
 //! The asker's side of an RPC: request, reply queue, correlation.
 
 use super::{Broker, BulkPublisher, Delivery, Message, QueueError};
-use protocol::{CorrelationId, LabelMac, Reply, names::amqp};
+use protocol::{CorrelationId, LabelMac, Reply, Turn, names::amqp};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
@@ -22,6 +22,8 @@ pub struct RpcRequest<'a> {
     pub body: &'a [u8],
     /// How long the asker waits; the broker drops the request after that.
     pub timeout: Duration,
+    /// Whose turn it is, where the gateway has few places.
+    pub turn: Turn,
 }
 
 /// Why an RPC brought no reply.
@@ -86,6 +88,7 @@ impl RpcClient {
             correlation_id: Some(request.id.as_str()),
             reply_to: Some(&self.0.reply_to),
             expiration: Some(request.timeout),
+            turn: request.turn,
             ..Message::default()
         };
         let reply = async {

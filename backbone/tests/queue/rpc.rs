@@ -2,14 +2,14 @@
 
 use crate::fixture::*;
 use backbone::queue::{Broker, Message, Prefetch, Routed, RpcClient, RpcError, RpcRequest};
-use protocol::{CorrelationId, LabelMac, Reply, ReplyOutcome, names::amqp};
+use protocol::{CorrelationId, LabelMac, Reply, ReplyOutcome, Turn, names::amqp};
 use std::time::Duration;
 use uuid::Uuid;
 
 const LABEL: LabelMac = LabelMac::from_octets([0, 0x1a, 0x2b, 0, 0, 1]);
 
 fn request(id: &CorrelationId, timeout: Duration) -> RpcRequest<'_> {
-    RpcRequest { id, label: LABEL, body: b"{}", timeout }
+    RpcRequest { id, label: LABEL, body: b"{}", timeout, turn: Turn::Urgent }
 }
 
 fn new_id() -> CorrelationId {
@@ -26,12 +26,12 @@ async fn client(broker: &Broker) -> (RpcClient, tokio::task::JoinHandle<()>) {
 async fn answer(broker: &Broker, count: usize, label: LabelMac) -> String {
     let mut requests = broker.consume(amqp::RPC, Prefetch::Together(16)).await.unwrap();
     let (publisher, settler) = (broker.publisher().await.unwrap(), requests.settler());
-    let reply = Reply { label, outcome: ReplyOutcome::Ack, error: None, gateway: None };
+    let reply = Reply { label, outcome: ReplyOutcome::Ack, error: None, gateway: None, retry_after_ms: None };
     let body = serde_json::to_vec(&reply).unwrap();
     let mut reply_to = String::new();
     for _ in 0..count {
         let request = take(&mut requests).await;
-        assert_eq!(request.expiration, Some(Duration::from_secs(20)));
+        assert_eq!((request.expiration, request.turn), (Some(Duration::from_secs(20)), Turn::Urgent));
         reply_to = request.reply_to.unwrap();
         let message = Message {
             routing_key: &reply_to,
