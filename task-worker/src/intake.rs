@@ -11,6 +11,15 @@ pub(crate) struct Intake {
     permits: Arc<Semaphore>,
 }
 
+/// The next task, an urgent one first. Cancel-safe.
+pub(crate) async fn next(urgent: &mut Intake, normal: &mut Intake) -> Result<Taken, QueueError> {
+    tokio::select! {
+        biased;
+        taken = urgent.next() => taken,
+        taken = normal.next() => taken,
+    }
+}
+
 /// A task, and the permit to work on it.
 pub(crate) struct Taken {
     pub(crate) permit: OwnedSemaphorePermit,
@@ -25,7 +34,7 @@ impl Intake {
     }
 
     /// The permit first, then the message: the prefetch window holds nothing that nobody works on. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Result<Taken, QueueError> {
+    async fn next(&mut self) -> Result<Taken, QueueError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         // The semaphore is never closed.
         let permit = permit.map_err(|_| QueueError::Lost("no permits".to_owned()))?;

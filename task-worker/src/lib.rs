@@ -103,15 +103,8 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     let over = CancellationToken::new();
     let (failed, mut failures) = mpsc::channel(1);
     let ended = loop {
-        let next = async {
-            tokio::select! {
-                biased;
-                taken = urgent.next() => taken,
-                taken = tasks.next() => taken,
-            }
-        };
         tokio::select! {
-            taken = next => match taken {
+            taken = intake::next(&mut urgent, &mut tasks) => match taken {
                 Ok(Taken { permit, delivery, settler }) => {
                     let handle = handle(Arc::clone(&executor), settler, delivery, failed.clone());
                     in_hand.spawn(over.clone().run_until_cancelled_owned(async move {
