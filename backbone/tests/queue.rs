@@ -10,6 +10,8 @@ mod dead_letters;
 mod delivering;
 #[path = "queue/fixture.rs"]
 mod fixture;
+#[path = "queue/later.rs"]
+mod later;
 #[path = "queue/returning.rs"]
 mod returning;
 #[path = "queue/routing.rs"]
@@ -51,6 +53,10 @@ on_every_back_end! {
         properties_are_carried,
         what_expires_is_not_delivered,
         a_queue_that_is_not_there_can_not_be_consumed;
+    later:
+        a_task_put_off_comes_later_and_is_the_same,
+        who_waits_long_holds_nobody_up,
+        what_waits_outlives_whoever_put_it_off;
     returning:
         what_is_not_settled_comes_back_first_and_in_order,
         requests_come_back_too,

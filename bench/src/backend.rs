@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use backbone::queue::{AmqpUrl, Broker, Consumer, Message, Publisher, QueueError, Routed};
-use protocol::{Action, LabelMac, Outcome, ResultMessage, Store, Task, TaskId, names::amqp};
+use protocol::{Action, LabelMac, Outcome, Priority, ResultMessage, Store, Task, TaskId, names::amqp};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -125,6 +125,7 @@ impl<'a> Backend<'a> {
             fields,
             batch: None,
             timeout_ms: None,
+            priority: Priority::Normal,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use backbone::queue::{AmqpUrl, Broker, QueueError, RpcClient, RpcError, RpcRequest};
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::{Action, Command, CorrelationId, LabelMac, ReplyOutcome};
+use protocol::{Action, Command, CorrelationId, LabelMac, ReplyOutcome, Turn};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use testbed::Servers;
@@ -139,7 +139,10 @@ impl Asker<'_> {
         let command = Command { id: id.clone(), label, action: Action::PriceUpdate, version, fields };
         let body = serde_json::to_vec(&command).map_err(|error| error.to_string())?;
         let began = Instant::now();
-        let reply = self.client.call(RpcRequest { id: &id, label, body: &body, timeout: RPC_TIMEOUT }).await;
+        let reply = self
+            .client
+            .call(RpcRequest { id: &id, label, body: &body, timeout: RPC_TIMEOUT, turn: Turn::Newcomer })
+            .await;
         let latency = began.elapsed();
         match reply {
             Ok(reply) if reply.outcome == ReplyOutcome::Ack => Ok(latency),

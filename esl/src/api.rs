@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     gateways::Listed as Gateway,
     label::{Content, Facts, Route},
-    letters::MOST,
+    letters::{Backlog, MOST},
     publish::Publishing,
 };
 use backbone::ledger::{BindReport, Binding};
@@ -76,12 +76,6 @@ struct Replay {
     replayed: usize,
     task_ids: BTreeSet<TaskId>,
     left: u32,
-}
-
-#[derive(Deserialize)]
-struct Backlog {
-    tasks: u32,
-    dead_letters: u32,
 }
 
 #[derive(Deserialize)]
@@ -184,9 +178,8 @@ impl Api {
     }
 
     /// How many tasks wait for a worker, and how many are dead letters.
-    pub(crate) async fn backlog(&self) -> Result<(u32, u32), ApiError> {
-        let Backlog { tasks, dead_letters } = self.0.ask(self.0.get(&["v1", "backlog"], &[])).await?;
-        Ok((tasks, dead_letters))
+    pub(crate) async fn backlog(&self) -> Result<Backlog, ApiError> {
+        self.0.ask(self.0.get(&["v1", "backlog"], &[])).await
     }
 
     pub(crate) async fn dead_letters(&self, limit: u16) -> Result<Letters, ApiError> {

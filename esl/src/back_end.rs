@@ -7,6 +7,7 @@ use crate::{
     failure::Failure,
     gateways::Listed as Gateway,
     label::Facts,
+    letters::Backlog,
     place::Place,
     publish::Publishing,
     servers::Servers,
@@ -96,7 +97,7 @@ impl BackEnd {
     }
 
     /// How many tasks wait for a worker, and how many are dead letters.
-    pub(crate) async fn backlog(&self) -> Result<(u32, u32), Failure> {
+    pub(crate) async fn backlog(&self) -> Result<Backlog, Failure> {
         match self {
             Self::Api(api) => Ok(api.backlog().await?),
             Self::Servers(servers) => Ok(servers.backlog().await?),

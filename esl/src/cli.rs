@@ -128,6 +128,10 @@ pub(crate) struct EnqueueArgs {
     #[arg(long, default_value = "180s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
 
+    /// Overtake whatever is not urgent
+    #[arg(long)]
+    pub(crate) urgent: bool,
+
     /// Follow the batch until each of its labels has its outcome
     #[arg(long)]
     pub(crate) watch: bool,

@@ -75,7 +75,7 @@ pub(crate) async fn run(args: &DeadArgs, back_end: &BackEnd, output: Output) -> 
 async fn run_replay(args: &ReplayArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
     if !args.yes && std::io::stdin().is_terminal() {
         let which = if args.all {
-            format!("all of the {}", count(back_end.backlog().await?.1.into(), "dead letter"))
+            format!("all of the {}", count(back_end.backlog().await?.dead_letters.into(), "dead letter"))
         } else {
             format!("the dead letters of {}", count(args.task.len() as u64, "task"))
         };

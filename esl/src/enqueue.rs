@@ -18,7 +18,7 @@ use backbone::{
     service::now,
     sheet::{BadCell, PriceChange, lines_in, read_prices},
 };
-use protocol::{Action, BatchId, Store, Task};
+use protocol::{Action, BatchId, Priority, Store, Task};
 use serde::Serialize;
 use std::{
     fmt,
@@ -108,6 +108,7 @@ fn tasks(args: &EnqueueArgs, batch: &BatchId, changes: &[PriceChange]) -> Result
             fields: change.fields.clone(),
             batch: Some(batch.clone()),
             timeout_ms: Some(timeout_ms),
+            priority: if args.urgent { Priority::Urgent } else { Priority::Normal },
         })
     };
     let tasks = changes.iter().map(task).collect::<anyhow::Result<Vec<_>>>()?;

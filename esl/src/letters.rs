@@ -2,20 +2,40 @@
 
 use crate::publish::connect;
 use anyhow::{Context, Result};
-use backbone::queue::{self, AmqpUrl, DeadLetter, Replayed};
+use backbone::queue::{self, AmqpUrl, DeadLetter, QueueError, Replayed};
+use protocol::names::amqp;
+use serde::Deserialize;
 
 /// At most so many are looked at.
 pub(crate) const MOST: u16 = 10_000;
 
-/// How many messages wait in a queue.
+/// How much waits in the queues.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Backlog {
+    /// Tasks that no worker has taken.
+    pub(crate) tasks: u32,
+    /// Tasks whose labels wait for their gateways, and which come to their queues later.
+    pub(crate) waiting: u32,
+    /// Tasks that could not be used.
+    pub(crate) dead_letters: u32,
+}
+
+/// How much waits.
 ///
 /// # Errors
 /// When the broker can't be reached.
-pub(crate) async fn waiting(url: &AmqpUrl, queue: &str) -> Result<u32> {
+pub(crate) async fn backlog(url: &AmqpUrl) -> Result<Backlog> {
     let broker = connect(url).await?;
-    let waiting = broker.backlog(queue).await;
+    let counted = async {
+        Ok::<_, QueueError>(Backlog {
+            tasks: broker.backlog(amqp::TASKS).await? + broker.backlog(amqp::URGENT_TASKS).await?,
+            waiting: broker.waiting().await?,
+            dead_letters: broker.backlog(amqp::DEAD_TASKS).await?,
+        })
+    };
+    let counted = counted.await;
     broker.close().await;
-    waiting.with_context(|| format!("RabbitMQ at {url}"))
+    counted.with_context(|| format!("RabbitMQ at {url}"))
 }
 
 /// Looks at the oldest dead letters, `most` at most; answers how many there are.

@@ -126,7 +126,7 @@ impl<'a> Publishing<'a> {
         let mut refused = Ok(());
         let confirms = stream::iter(missing)
             .take_until(enough.cancelled())
-            .map(async |(task, confirmed)| (confirmed, enqueue(publisher, &body(task)).await))
+            .map(async |(task, confirmed)| (confirmed, enqueue(publisher, task.priority, &body(task)).await))
             .buffer_unordered(IN_FLIGHT);
         let mut confirms = std::pin::pin!(confirms);
         let mut silent = false;

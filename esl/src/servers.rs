@@ -6,7 +6,7 @@ use crate::{
     dead::{Letters, Listed, Sent},
     gateways::Listed as Gateway,
     label::{Content, Facts, Route},
-    letters::{self, MOST},
+    letters::{self, Backlog, MOST},
     text::chain,
 };
 use anyhow::{Context, Result, anyhow};
@@ -15,7 +15,7 @@ use backbone::{
     queue::{AmqpUrl, DeadLetter},
     registry::{GatewayState, RedisUrl, Registry, RouteEntry},
 };
-use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Task, TaskId, names::amqp};
+use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Task, TaskId};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -88,9 +88,8 @@ impl Servers {
         Ok(dead)
     }
 
-    pub(crate) async fn backlog(&self) -> Result<(u32, u32)> {
-        let tasks = letters::waiting(&self.amqp, amqp::TASKS).await?;
-        Ok((tasks, letters::waiting(&self.amqp, amqp::DEAD_TASKS).await?))
+    pub(crate) async fn backlog(&self) -> Result<Backlog> {
+        letters::backlog(&self.amqp).await
     }
 
     pub(crate) async fn dead_letters(&self, limit: u16) -> Result<Letters> {

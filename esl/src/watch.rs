@@ -7,6 +7,7 @@ use crate::{
     failure::{Ending, Failure},
     file,
     interrupt::Interrupts,
+    letters::Backlog,
     output::Output,
     progress,
     text::{count, seconds},
@@ -187,10 +188,12 @@ impl<'a> Follower<'a> {
             return;
         }
         self.stands_still = true;
-        let backlog = tokio::time::timeout(DEAD_LOOK_LIMIT, self.back_end.backlog()).await;
-        let tasks = match backlog {
-            Ok(Ok((0, _))) => "no task waits for a worker".to_owned(),
-            Ok(Ok((tasks, _))) => {
+        let tasks = match tokio::time::timeout(DEAD_LOOK_LIMIT, self.back_end.backlog()).await {
+            Ok(Ok(Backlog { tasks: 0, waiting: 0, .. })) => "no task waits for a worker".to_owned(),
+            Ok(Ok(Backlog { tasks: 0, waiting, .. })) => {
+                format!("labels of {} wait for their gateways; see `esl gateways`", count(waiting.into(), "task"))
+            }
+            Ok(Ok(Backlog { tasks, .. })) => {
                 format!("{} in {}; does a task-worker run?", count(tasks.into(), "waiting task"), amqp::TASKS)
             }
             Ok(Err(failure)) => failure.to_string(),

@@ -1,7 +1,7 @@
 //! From an RPC that was started to one that has its place in a gateway's window.
 
 use crate::{forward::Parts, request::Request};
-use backbone::registry::{Acquire, Admission, Ask, NotSent, Start, Started, Turn};
+use backbone::registry::{Acquire, Admission, Ask, NotSent, Start, Started};
 use protocol::{GatewayMac, LabelMac};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -104,7 +104,7 @@ impl Parts {
 
 fn ask(request: &Request) -> Ask {
     let time_left = request.time_left().unwrap_or_default();
-    Ask { id: request.head.id.clone(), turn: Turn::Newcomer, time_left }
+    Ask { id: request.head.id.clone(), turn: request.turn, time_left }
 }
 
 /// Its first start has ended without a command: this one counts as new.

@@ -11,7 +11,7 @@ use backbone::{
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{
-    BusyReason as Wait, GatewayMac, LabelMac, Reply, ReplyOutcome, Timestamp,
+    GatewayMac, LabelMac, Reply, ReplyOutcome, Timestamp, WaitFor,
     names::mqtt::{Channel, topic},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -44,7 +44,7 @@ enum End {
     /// Whoever asked hears this.
     Reply(ReplyOutcome, Option<String>),
     /// Whoever asked hears when to come back.
-    Wait(Wait, Duration),
+    Wait(WaitFor, Duration),
 }
 
 impl End {
@@ -52,8 +52,7 @@ impl End {
         match self {
             Self::Sent => "sent",
             Self::Nothing => "nothing",
-            Self::Wait(Wait::Full, _) => "gateway_full",
-            Self::Wait(Wait::Failing, _) => "gateway_failing",
+            Self::Wait(what, _) => what.as_str(),
             Self::Reply(ReplyOutcome::NoRoute, _) => "no_route",
             Self::Reply(ReplyOutcome::Busy, _) => "busy",
             Self::Reply(ReplyOutcome::Superseded, _) => "superseded",
@@ -66,9 +65,9 @@ impl End {
         match self {
             Self::Sent | Self::Nothing => None,
             Self::Reply(outcome, error) => Some(reply(outcome, error)),
-            Self::Wait(wait, retry_after) => Some(Reply {
+            Self::Wait(what, retry_after) => Some(Reply {
                 retry_after_ms: Some(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX)),
-                ..reply(ReplyOutcome::Busy, Some(wait.as_str().to_owned()))
+                ..reply(ReplyOutcome::Busy, Some(what.as_str().to_owned()))
             }),
         }
     }
@@ -160,8 +159,8 @@ impl Forwarder {
     async fn end(&self, request: Request, admitted: Admitted) -> usize {
         let end = match admitted {
             Admitted::Send(gateway) => self.send(&request, gateway).await,
-            Admitted::Full(retry_after) => End::Wait(Wait::Full, retry_after),
-            Admitted::Failing(retry_after) => End::Wait(Wait::Failing, retry_after),
+            Admitted::Full(retry_after) => End::Wait(WaitFor::GatewayFull, retry_after),
+            Admitted::Failing(retry_after) => End::Wait(WaitFor::GatewayFailing, retry_after),
             Admitted::Not(Started::NoRoute) => End::Reply(ReplyOutcome::NoRoute, None),
             Admitted::Not(Started::Busy) => End::Reply(ReplyOutcome::Busy, None),
             Admitted::Not(Started::Superseded) => End::Reply(ReplyOutcome::Superseded, None),

@@ -1,7 +1,7 @@
 //! One RPC request, read from its message.
 
 use backbone::queue::Delivery;
-use protocol::{CommandHead, CorrelationId, Timestamp};
+use protocol::{CommandHead, CorrelationId, Timestamp, Turn};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -14,6 +14,8 @@ pub(crate) struct Request {
     /// The command as it came, to be carried on as it is.
     pub(crate) body: Vec<u8>,
     pub(crate) reply_to: String,
+    /// Whose turn it is to have a place at its gateway.
+    pub(crate) turn: Turn,
     /// It may have been worked on before.
     pub(crate) redelivered: bool,
     /// When whoever asks stops waiting; `None`: it has.
@@ -52,7 +54,7 @@ impl Request {
         let reply_to = delivery.reply_to.clone().ok_or("reply_to: absent")?;
         let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
         let deadline = left.map(|left| Instant::now() + left);
-        Ok(Self { message, head, body, reply_to, redelivered: delivery.redelivered, deadline })
+        Ok(Self { message, head, body, reply_to, turn: delivery.turn, redelivered: delivery.redelivered, deadline })
     }
 
     /// How long whoever asks still waits.
@@ -102,6 +104,8 @@ mod tests {
             timestamp_ms: None,
             redelivered: false,
             reason: None,
+            turn: Turn::default(),
+            wait: None,
         }
     }
 

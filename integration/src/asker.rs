@@ -3,7 +3,7 @@
 use crate::Story;
 use anyhow::Result;
 use backbone::queue::{Broker, RpcClient, RpcError, RpcRequest};
-use protocol::{Action, Command, CorrelationId, Fields, LabelMac, Reply};
+use protocol::{Action, Command, CorrelationId, Fields, LabelMac, Reply, Turn};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -36,7 +36,7 @@ impl Asker {
     pub async fn ping_as(&self, id: &CorrelationId, label: LabelMac, timeout: Duration) -> Result<Reply, RpcError> {
         let command = Command { id: id.clone(), label, action: Action::Ping, version: None, fields: Fields::default() };
         let body = serde_json::to_vec(&command).expect("a command can be written");
-        self.rpc.call(RpcRequest { id, label, body: &body, timeout }).await
+        self.rpc.call(RpcRequest { id, label, body: &body, timeout, turn: Turn::Newcomer }).await
     }
 }
 

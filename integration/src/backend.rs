@@ -6,7 +6,7 @@ use backbone::{
     service::Backoff,
 };
 use futures::{StreamExt, stream};
-use protocol::{Action, Fields, LabelMac, Store, Task, Version, names::amqp};
+use protocol::{Action, Fields, LabelMac, Priority, Store, Task, Version, names::amqp};
 use std::{sync::Mutex, time::Duration};
 use tokio::sync::Mutex as AsyncMutex;
 use uuid::Uuid;
@@ -35,6 +35,7 @@ pub fn price_update(labels: &[LabelMac], version: u64) -> Task {
         },
         batch: None,
         timeout_ms: None,
+        priority: Priority::Normal,
     }
 }
 
@@ -57,7 +58,7 @@ impl Backend {
 
     /// Enqueues a task that must come to an outcome for each of these labels.
     pub async fn enqueue_for(&self, task: &Task, labels: &[LabelMac]) -> Result<()> {
-        self.publish(&serde_json::to_vec(task)?).await?;
+        self.publish_to(amqp::task_queue(task.priority), &serde_json::to_vec(task)?).await?;
         let mut enqueued = self.enqueued.lock().expect("no panic while locked");
         enqueued.push((task.clone(), labels.to_vec()));
         Ok(())
@@ -74,10 +75,13 @@ impl Backend {
 
     /// Puts any body into the task queue and waits for the confirm; keeps trying while the broker is away.
     pub async fn publish(&self, body: &[u8]) -> Result<()> {
+        self.publish_to(amqp::TASKS, body).await
+    }
+
+    async fn publish_to(&self, routing_key: &str, body: &[u8]) -> Result<()> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
         loop {
-            let message =
-                Message { routing_key: amqp::TASKS, body, persistent: true, mandatory: true, ..Message::default() };
+            let message = Message { routing_key, body, persistent: true, mandatory: true, ..Message::default() };
             let published = match self.publisher().await {
                 Ok(publisher) => publisher.publish(message).await.map_err(anyhow::Error::from),
                 Err(error) => Err(error),

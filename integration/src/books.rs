@@ -71,6 +71,8 @@ impl Books {
     async fn wait_for_quiet(&self, story: &Story) -> Result<()> {
         let quiet = async |story: &Story| {
             Ok(story.backlog(amqp::TASKS).await? == 0
+                && story.backlog(amqp::URGENT_TASKS).await? == 0
+                && story.waiting().await? == 0
                 && story.backlog(amqp::RPC).await? == 0
                 && story.metric("task_worker_tasks_in_hand").await? == 0.0)
         };

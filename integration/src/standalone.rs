@@ -107,8 +107,9 @@ impl StandaloneStory {
         ensure!(all_there, "P1: {} of {} results", results.settled(&expected), expected.len());
         let broker = Broker::connect(&opened.amqp, "story").await?;
         broker.declare().await?;
-        let left = (broker.backlog(amqp::TASKS).await?, broker.backlog(amqp::DEAD_TASKS).await?);
-        ensure!(left == (0, books.dead_letters), "tasks and dead letters left: {left:?}");
+        let left =
+            (broker.backlog(amqp::TASKS).await?, broker.waiting().await?, broker.backlog(amqp::DEAD_TASKS).await?);
+        ensure!(left == (0, 0, books.dead_letters), "tasks, waiting tasks and dead letters left: {left:?}");
         broker.close().await;
         let retained = self.process.emulator.metric("gateway_emulator_retained_commands_total").await?;
         ensure!(retained == 0.0, "P7: {retained} commands were retained");

@@ -114,6 +114,14 @@ impl Story {
         Ok(backlog)
     }
 
+    /// How many tasks wait to come to their queues later.
+    pub async fn waiting(&self) -> Result<u32> {
+        let broker = Broker::connect(&self.stack.servers.amqp_url.parse()?, "story").await?;
+        let waiting = broker.waiting().await?;
+        broker.close().await;
+        Ok(waiting)
+    }
+
     /// The sum of a metric over all processes of its role, by the metric's prefix.
     pub async fn metric(&self, sample: &str) -> Result<f64> {
         let roles = match sample {

@@ -1,13 +1,16 @@
 //! Every queue, exchange, header, topic, key and collection by its name: built here and parsed here, nowhere else.
 
-use crate::{GatewayMac, LabelMac, Outcome, Store};
+use crate::{GatewayMac, LabelMac, Outcome, Priority, Store, Turn};
 
 /// Queues, exchanges and headers in RabbitMQ.
 pub mod amqp {
-    use super::{Outcome, Store};
+    use super::{Outcome, Priority, Store, Turn};
+    use std::time::Duration;
 
     /// Tasks: durable quorum queue on the default exchange.
     pub const TASKS: &str = "esl.tasks";
+    /// Urgent tasks, which those in [`TASKS`] can't hold up: as that.
+    pub const URGENT_TASKS: &str = "esl.tasks.urgent";
     /// Tasks that could not be used, each with [`REASON`]; durable.
     pub const DEAD_TASKS: &str = "esl.tasks.dead";
     /// RPC requests, from workers to forward routers.
@@ -23,9 +26,67 @@ pub mod amqp {
     /// Header by RabbitMQ's timestamp interceptor: when the broker took the message, in ms since the Unix epoch.
     pub const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
 
+    /// Header of a task whose labels had to wait: a [`Wait`](crate::Wait) as JSON.
+    pub const WAIT: &str = "x-wait";
+    /// The delays of the queues in which tasks wait, in seconds: one queue each, since RabbitMQ expires the messages of a
+    /// queue in their order.
+    pub const WAIT_SECONDS: [u64; 7] = [1, 2, 4, 8, 16, 32, 64];
+
     const REPLY_PREFIX: &str = "esl.reply.";
     /// Ends the name of a reply queue whose owner takes several replies in one message.
     const LINES_SUFFIX: &str = ".lines";
+    const WAIT_INFIX: &str = ".wait.";
+
+    /// The queue of tasks of this priority.
+    pub const fn task_queue(priority: Priority) -> &'static str {
+        match priority {
+            Priority::Normal => TASKS,
+            Priority::Urgent => URGENT_TASKS,
+        }
+    }
+
+    /// Every queue in which tasks wait: the priority of the tasks, and for how many seconds. An urgent task never waits
+    /// longer than the shortest.
+    pub fn waiting_queues() -> impl Iterator<Item = (Priority, u64)> {
+        let normal = WAIT_SECONDS.into_iter().map(|seconds| (Priority::Normal, seconds));
+        normal.chain([(Priority::Urgent, WAIT_SECONDS[0])])
+    }
+
+    /// The longest delay of a queue that is not longer than this wait, in seconds; the shortest, where all are longer.
+    pub fn wait_seconds(priority: Priority, wait: Duration) -> u64 {
+        let fitting = WAIT_SECONDS.into_iter().rev().find(|seconds| *seconds <= wait.as_secs());
+        match priority {
+            Priority::Normal => fitting.unwrap_or(WAIT_SECONDS[0]),
+            Priority::Urgent => WAIT_SECONDS[0],
+        }
+    }
+
+    /// `<queue of tasks>.wait.<seconds>`: the queue from which a task goes back to its own after so long.
+    pub fn waiting_queue(priority: Priority, seconds: u64) -> String {
+        format!("{}{WAIT_INFIX}{seconds}", task_queue(priority))
+    }
+
+    /// The priority of the tasks that wait in a queue, and for how many seconds.
+    pub fn parse_waiting_queue(name: &str) -> Option<(Priority, u64)> {
+        let (queue, seconds) = name.split_once(WAIT_INFIX)?;
+        let priority = Priority::ALL.into_iter().find(|priority| task_queue(*priority) == queue)?;
+        let seconds = WAIT_SECONDS.into_iter().find(|known| known.to_string() == seconds)?;
+        waiting_queues().find(|known| *known == (priority, seconds))
+    }
+
+    /// The property `priority` of an RPC request.
+    pub const fn priority(turn: Turn) -> u8 {
+        match turn {
+            Turn::Newcomer => 0,
+            Turn::Waited => 1,
+            Turn::Urgent => 2,
+        }
+    }
+
+    /// Whose turn it is by the property `priority`; without one it has not waited.
+    pub fn parse_priority(number: Option<u8>) -> Turn {
+        Turn::ALL.into_iter().find(|turn| Some(priority(*turn)) == number).unwrap_or_default()
+    }
 
     /// The reply queue of one session of a worker, which takes several replies in one message.
     pub fn reply_queue(session: uuid::Uuid) -> String {
@@ -218,6 +279,38 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_is_rounded_down_to_a_queue() {
+        let queue = |priority, millis| {
+            amqp::waiting_queue(priority, amqp::wait_seconds(priority, std::time::Duration::from_millis(millis)))
+        };
+        for (millis, name) in [
+            (0, "esl.tasks.wait.1"),
+            (1_999, "esl.tasks.wait.1"),
+            (7_000, "esl.tasks.wait.4"),
+            (9_999_999, "esl.tasks.wait.64"),
+        ] {
+            assert_eq!(queue(Priority::Normal, millis), name);
+        }
+        assert_eq!(queue(Priority::Urgent, 7_000), "esl.tasks.urgent.wait.1");
+        assert_eq!(amqp::waiting_queues().count(), 8);
+        for (priority, seconds) in amqp::waiting_queues() {
+            let name = amqp::waiting_queue(priority, seconds);
+            assert_eq!(amqp::parse_waiting_queue(&name), Some((priority, seconds)), "{name}");
+        }
+        for name in ["esl.tasks", "esl.tasks.wait.3", "esl.tasks.wait.01", "esl.tasks.urgent.wait.2", "x.wait.1"] {
+            assert_eq!(amqp::parse_waiting_queue(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_turn_is_a_priority() {
+        for turn in Turn::ALL {
+            assert_eq!(amqp::parse_priority(Some(amqp::priority(turn))), turn);
+        }
+        assert_eq!((amqp::parse_priority(None), amqp::parse_priority(Some(9))), (Turn::Newcomer, Turn::Newcomer));
+    }
+
+    #[test]
     fn a_topic_has_one_spelling() {
         for topic in [
             "gw/00fa7e000001/action",
@@ -256,6 +349,7 @@ mod tests {
         fn no_name_panics(name: String) {
             let _ = (mqtt::parse_topic(&name), amqp::parse_reply_queue(&name), amqp::parse_result_key(&name));
             let _ = (redis::parse_label_key(&name), redis::parse_gateway_key(&name));
+            let _ = amqp::parse_waiting_queue(&name);
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Replies to RPCs.
 
-use crate::{CorrelationId, GatewayMac, LabelMac};
+use crate::{CorrelationId, GatewayMac, LabelMac, WaitFor};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// How one RPC ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -13,7 +14,7 @@ pub enum ReplyOutcome {
     Nack,
     /// No gateway that can be reached hears the label.
     NoRoute,
-    /// Another RPC to the label is under way.
+    /// Another RPC to the label is under way; or the label is to come back later, see [`Reply::wait`].
     Busy,
     /// A newer version was started on the label.
     Superseded,
@@ -38,27 +39,17 @@ pub struct Reply {
     /// The gateway that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayMac>,
-    /// With `busy` and a [`BusyReason`]: when the label should come back, in ms.
+    /// After how many milliseconds to come back; only with `busy`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
-/// Why a label is told to come back later: the `error` of a reply with `retry_after_ms`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BusyReason {
-    /// Its gateway has no place for it now, and it stands in line.
-    Full,
-    /// Each gateway that hears it keeps failing.
-    Failing,
-}
-
-impl BusyReason {
-    /// As it is written on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "gateway_full",
-            Self::Failing => "gateway_failing",
-        }
+impl Reply {
+    /// What the label is to wait for, and how long, before it is asked again.
+    pub fn wait(&self) -> Option<(WaitFor, Duration)> {
+        let what = WaitFor::parse(self.error.as_deref()?)?;
+        let after = Duration::from_millis(self.retry_after_ms?);
+        (self.outcome == ReplyOutcome::Busy).then_some((what, after))
     }
 }
 
@@ -79,5 +70,16 @@ mod tests {
         let json = serde_json::to_string(&reply).unwrap();
         assert_eq!(json, r#"{"deviceMac":"001a2b3c4d5e","outcome":"no_route"}"#);
         assert_eq!(serde_json::from_str::<Reply>(&json).unwrap(), reply);
+    }
+
+    #[test]
+    fn only_who_is_busy_and_says_why_and_how_long_is_waited_for() {
+        let wait = |json: &str| serde_json::from_str::<Reply>(json).unwrap().wait();
+        let json = r#"{"deviceMac":"001a2b3c4d5e","outcome":"busy","error":"gateway_full","retry_after_ms":1500}"#;
+        assert_eq!(wait(json), Some((WaitFor::GatewayFull, Duration::from_millis(1500))));
+        assert_eq!(wait(&json.replace("full", "failing")).unwrap().0, WaitFor::GatewayFailing);
+        assert_eq!(wait(&json.replace("gateway_full", "moon")), None);
+        assert_eq!(wait(&json.replace("busy", "nack")), None);
+        assert_eq!(wait(&json.replace(",\"retry_after_ms\":1500", "")), None, "the label's lease");
     }
 }

@@ -1,6 +1,6 @@
 //! Tasks: what the store backend asks for.
 
-use crate::{BatchId, Fields, LabelMac, Sku, Store, TaskId, Version};
+use crate::{BatchId, Fields, LabelMac, Priority, Sku, Store, TaskId, Version};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -100,6 +100,9 @@ pub struct Task {
     /// How long the task may take from its first delivery, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Whether it overtakes others.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 /// Why a task can't be used: the text of the dead letter's `x-reason`.
@@ -156,6 +159,7 @@ impl Task {
             fields: Fields::default(),
             batch: None,
             timeout_ms: None,
+            priority: Priority::Normal,
         }
     }
 
@@ -205,6 +209,16 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_urgent_only_if_it_says_so() {
+        let task = Task::parse(EXAMPLE.as_bytes()).unwrap();
+        assert_eq!(task.priority, Priority::Normal);
+        assert!(!serde_json::to_string(&task).unwrap().contains("priority"));
+        let urgent = serde_json::to_string(&Task { priority: Priority::Urgent, ..task }).unwrap();
+        assert!(urgent.ends_with(r#""priority":"urgent"}"#), "{urgent}");
+        assert_eq!(Task::parse(urgent.as_bytes()).unwrap().priority, Priority::Urgent);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         assert!(error(|t| drop(t.remove("store"))).contains("missing field `store`"));
         assert!(
@@ -215,6 +229,7 @@ mod tests {
         assert!(error(|t| t["fields"]["price"] = "-1".into()).contains("fields.price: price \"-1\""));
         assert!(error(|t| drop(t.remove("fields"))).contains("fields.price: absent"));
         assert!(error(|t| drop(t.insert("timeout_ms".into(), 0.into()))).contains("timeout_ms: 0"));
+        assert!(error(|t| drop(t.insert("priority".into(), "asap".into()))).contains("expected normal or urgent"));
         let neither = |t: &mut serde_json::Map<_, _>| t.retain(|key, _| key != "sku" && key != "labels");
         assert!(error(neither).contains("labels: absent, and so is sku"));
         assert!(Task::parse(&vec![b' '; MAX_TASK_BYTES + 1]).unwrap_err().to_string().contains("1048577 bytes"));

@@ -12,6 +12,8 @@ use utoipa::ToSchema;
 pub(crate) struct Backlog {
     /// Tasks that no worker has taken.
     tasks: u32,
+    /// Tasks whose labels wait for their gateways.
+    waiting: u32,
     /// Tasks that could not be used.
     dead_letters: u32,
 }
@@ -33,5 +35,9 @@ pub(crate) async fn backlog(State(api): State<Api>) -> Result<Json<Backlog>, Pro
 
 async fn count(broker: &Broker) -> Result<Backlog, QueueError> {
     broker.declare().await?;
-    Ok(Backlog { tasks: broker.backlog(amqp::TASKS).await?, dead_letters: broker.backlog(amqp::DEAD_TASKS).await? })
+    Ok(Backlog {
+        tasks: broker.backlog(amqp::TASKS).await? + broker.backlog(amqp::URGENT_TASKS).await?,
+        waiting: broker.waiting().await?,
+        dead_letters: broker.backlog(amqp::DEAD_TASKS).await?,
+    })
 }

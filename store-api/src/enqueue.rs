@@ -20,7 +20,7 @@ use backbone::{
     service::now,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::{BatchId, Sku, Store, Task, TaskId};
+use protocol::{BatchId, Priority, Sku, Store, Task, TaskId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -189,13 +189,14 @@ async fn expected_labels(api: &Api, store: &Store, request: &Request) -> Result<
 
 async fn publish(publisher: &Publisher, tasks: &[Task]) -> Result<(), QueueError> {
     // A task has text keys only, so it can always be written.
-    let bodies: Vec<Vec<u8>> = tasks.iter().map(|task| serde_json::to_vec(task).unwrap_or_default()).collect();
-    let confirms = stream::iter(bodies).map(|body| put(publisher.clone(), body));
+    let bodies: Vec<_> =
+        tasks.iter().map(|task| (task.priority, serde_json::to_vec(task).unwrap_or_default())).collect();
+    let confirms = stream::iter(bodies).map(|(priority, body)| put(publisher.clone(), priority, body));
     confirms.buffer_unordered(IN_FLIGHT).try_collect().await
 }
 
-async fn put(publisher: Publisher, body: Vec<u8>) -> Result<(), QueueError> {
-    queue::enqueue(&publisher, &body).await
+async fn put(publisher: Publisher, priority: Priority, body: Vec<u8>) -> Result<(), QueueError> {
+    queue::enqueue(&publisher, priority, &body).await
 }
 
 fn not_all(api: &Api, error: &QueueError) -> Problem {

@@ -2,7 +2,7 @@
 
 use crate::problem::{Fault, Problem};
 use backbone::sheet::{PriceChange, Table, read_prices};
-use protocol::{Action, BatchId, LabelMac, Sku, Store, Task, TaskId, Timestamp, Version};
+use protocol::{Action, BatchId, LabelMac, Priority, Sku, Store, Task, TaskId, Timestamp, Version};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -94,6 +94,7 @@ impl Request {
                 fields: change.fields,
                 batch: None,
                 timeout_ms: None,
+                priority: Priority::Normal,
             },
             has_id: false,
         };

@@ -47,6 +47,9 @@ pub(crate) struct TaskShape {
     /// How long the task may take from its first delivery; default 180000.
     #[schema(minimum = 1, maximum = 604_800_000)]
     timeout_ms: Option<u64>,
+    /// `urgent` overtakes what is not; default `normal`.
+    #[schema(pattern = "^(normal|urgent)$")]
+    priority: Option<String>,
 }
 
 /// A MAC address: 12 hexadecimal digits, with or without separators.

@@ -1,4 +1,5 @@
-//! One label, until it has its outcome: RPC after RPC, with backoff between them, until the task's deadline.
+//! One label, until it has its outcome or must wait for its gateway: RPC after RPC, with backoff between them, until the
+//! task's deadline.
 
 use crate::{decide::Drive, metrics::Metrics};
 use backbone::{
@@ -6,7 +7,10 @@ use backbone::{
     queue::{QueueError, RpcClient, RpcError, RpcRequest},
     service::{Backoff, now},
 };
-use protocol::{Action, Command, CorrelationId, GatewayMac, LabelMac, Outcome, Refusal, Reply, ReplyOutcome};
+use protocol::{
+    Action, Command, CorrelationId, GatewayMac, LabelMac, MAX_WAIT, Outcome, Priority, Refusal, Reply, ReplyOutcome,
+    Timestamp, Turn, WaitFor,
+};
 use std::time::Duration;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +19,9 @@ use uuid::Uuid;
 /// The last attempt needs so much time at least.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
 
+/// A label that is not to be asked before so long needs nobody until then: it waits in the queue.
+const LONG: Duration = Duration::from_secs(1);
+
 /// What drives labels, for all tasks of one session.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -22,11 +29,77 @@ pub(crate) struct Driver {
     pub(crate) ledger: LedgerWriter,
     pub(crate) telemetry: Telemetry,
     pub(crate) metrics: Metrics,
-    pub(crate) permits: Semaphore,
+    pub(crate) permits: Permits,
     pub(crate) rpc_timeout: Duration,
     pub(crate) worker: Uuid,
     /// Cancelled when the worker shall take up nothing new.
     pub(crate) stop: CancellationToken,
+}
+
+/// How many RPCs may be in flight: what is urgent has a share of its own, which nothing else can take.
+#[derive(Debug)]
+pub(crate) struct Permits {
+    normal: Semaphore,
+    urgent: Semaphore,
+}
+
+impl Permits {
+    pub(crate) fn new(normal: u16) -> Self {
+        Self { normal: Semaphore::new(normal.into()), urgent: Semaphore::new(urgent_share(normal).into()) }
+    }
+
+    fn of(&self, priority: Priority) -> &Semaphore {
+        match priority {
+            Priority::Normal => &self.normal,
+            Priority::Urgent => &self.urgent,
+        }
+    }
+}
+
+/// How many more there may be of what is urgent, where there may be so many of what is not.
+pub(crate) fn urgent_share(normal: u16) -> u16 {
+    (normal / 4).max(1)
+}
+
+/// Which label is to be driven, and to what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) label: LabelMac,
+    pub(crate) action: Action,
+    pub(crate) priority: Priority,
+    pub(crate) drive: &'a Drive,
+}
+
+/// Where driving a label begins, again perhaps.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    /// When it was taken up.
+    pub(crate) at: Timestamp,
+    pub(crate) deadline: Instant,
+    /// What it has waited, without its deadline coming closer.
+    pub(crate) waited: Duration,
+    /// What it waited for last.
+    pub(crate) waited_for: Option<WaitFor>,
+    pub(crate) attempts: u32,
+}
+
+/// What driving a label came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It has its outcome.
+    Ended(Driven),
+    /// It is to be asked again after a while, and needs nobody until then.
+    Waits(Pause),
+}
+
+/// Why a label waits, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pause {
+    pub(crate) what: WaitFor,
+    /// Since it was taken up in order to be asked: that nobody was free to ask it, or to answer, was waiting, too.
+    pub(crate) since: Timestamp,
+    pub(crate) time: Duration,
+    pub(crate) attempts: u32,
 }
 
 /// How driving a label ended.
@@ -58,6 +131,8 @@ enum Step {
     End(Outcome, Option<String>),
     /// Another RPC is at work on the label: try again soon.
     WaitForTurn,
+    /// Its gateway takes no more for so long.
+    Pause(WaitFor, Duration),
     /// It may work later; the text is the reason should this have been the last attempt.
     Retry(String),
 }
@@ -73,11 +148,29 @@ fn step(reply: Option<&Reply>) -> Step {
             refusal => Step::End(Outcome::Rejected, Some(refusal.to_string())),
         },
         ReplyOutcome::NoRoute => Step::Retry(error().unwrap_or("no gateway hears the label").to_owned()),
-        ReplyOutcome::Busy => Step::WaitForTurn,
+        ReplyOutcome::Busy => reply.wait().map_or(Step::WaitForTurn, |(what, time)| Step::Pause(what, time)),
         // The ledger has the last word on that, and is asked before each retry.
         ReplyOutcome::Superseded => Step::Retry("a newer version was started".to_owned()),
         ReplyOutcome::Expired => Step::Retry("no time was left when the command was to be sent".to_owned()),
     }
+}
+
+/// The reason of a label for which there is no time left to wait.
+const fn reason(what: WaitFor) -> &'static str {
+    match what {
+        WaitFor::GatewayFull => "no place at the gateway came free",
+        WaitFor::GatewayFailing => "the gateway keeps failing, and is left alone for a while",
+        WaitFor::NextAttempt => "no gateway hears the label, or none answers",
+    }
+}
+
+/// How long a label may wait that was told to wait so long; `None`: its time is over.
+fn time_to_wait(what: WaitFor, told: Duration, waited: Duration, left: Duration) -> Option<Duration> {
+    if what == WaitFor::GatewayFull && waited < MAX_WAIT {
+        return Some(told);
+    }
+    let before_the_last_attempt = left.checked_sub(LAST_ATTEMPT)?;
+    Some(told.min(before_the_last_attempt))
 }
 
 /// Whether what became known of the label in the meantime settles it, after these attempts.
@@ -97,25 +190,33 @@ fn settled_meanwhile(action: Action, drive: &Drive, known: Option<&LabelRecord>,
 }
 
 impl Driver {
-    /// Drives one label until it has its outcome or the deadline has come.
-    pub(crate) async fn drive(
-        &self,
-        label: LabelMac,
-        action: Action,
-        drive: &Drive,
-        deadline: Instant,
-    ) -> Result<Driven, Interrupted> {
+    /// Drives one label until it has its outcome, the deadline has come, or it must wait for its gateway.
+    pub(crate) async fn drive(&self, target: &Target<'_>, start: Start) -> Result<Progress, Interrupted> {
+        let Start { at: mut taken_up, deadline, waited, waited_for, attempts } = start;
+        let mut turn = turn(target.priority, waited_for);
+        let mut driven = so_far(attempts, waited_for);
+        if driven.reason.is_some() && left_until(deadline) < LAST_ATTEMPT {
+            return Ok(Progress::Ended(driven));
+        }
         let mut turns = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        let mut retries = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let mut driven =
-            Driven { outcome: Outcome::Unreachable, reason: None, gateway: None, attempts: 0, acknowledged: false };
+        let mut retries = retries(attempts);
         loop {
-            let reply = self.attempt(label, action, drive, deadline).await?;
-            driven.attempts += 1;
+            let reply = self.attempt(target, turn, deadline).await?;
             driven.gateway = reply.as_ref().and_then(|reply| reply.gateway).or(driven.gateway);
-            let delay = match step(reply.as_ref()) {
+            let step = step(reply.as_ref());
+            // Being told to come back is no attempt.
+            driven.attempts += u32::from(!matches!(step, Step::Pause(..)));
+            let delay = match step {
                 Step::End(outcome, reason) => {
-                    return Ok(Driven { outcome, reason, acknowledged: outcome == Outcome::Shown, ..driven });
+                    let acknowledged = outcome == Outcome::Shown;
+                    return Ok(Progress::Ended(Driven { outcome, reason, acknowledged, ..driven }));
+                }
+                Step::Pause(what, told) => {
+                    let since = taken_up;
+                    let Some(time) = time_to_wait(what, told, waited, left_until(deadline)) else {
+                        return Ok(Progress::Ended(Driven { reason: Some(reason(what).to_owned()), ..driven }));
+                    };
+                    return Ok(Progress::Waits(Pause { what, since, time, attempts: driven.attempts }));
                 }
                 Step::WaitForTurn => {
                     driven.reason.get_or_insert_with(|| "another command to the label was under way".to_owned());
@@ -123,35 +224,49 @@ impl Driver {
                 }
                 Step::Retry(reason) => {
                     driven.reason = Some(reason);
-                    retries.next_delay()
+                    // What it waited for, it has had.
+                    turn = self::turn(target.priority, None);
+                    let (delay, what) = (retries.next_delay(), WaitFor::NextAttempt);
+                    if delay >= LONG
+                        && let Some(time) = time_to_wait(what, delay, waited, left_until(deadline))
+                    {
+                        let attempts = driven.attempts;
+                        return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts }));
+                    }
+                    delay
                 }
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left_until(deadline);
             if left < LAST_ATTEMPT {
-                return Ok(driven);
+                return Ok(Progress::Ended(driven));
             }
             tokio::select! {
                 () = tokio::time::sleep(delay.min(left - LAST_ATTEMPT)) => {}
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
             }
-            let known = self.ledger.look(vec![label]).await?.pop().flatten();
-            if let Some(settled) = settled_meanwhile(action, drive, known.as_ref(), &driven) {
-                return Ok(settled);
+            if let Some(settled) = self.settled_meanwhile(target, &driven).await? {
+                return Ok(Progress::Ended(settled));
             }
+            taken_up = now();
         }
     }
 
-    /// One RPC; `None`: no reply came in time.
-    async fn attempt(
+    /// Asks the ledger whether the label needs no more asking, after these attempts.
+    pub(crate) async fn settled_meanwhile(
         &self,
-        label: LabelMac,
-        action: Action,
-        drive: &Drive,
-        deadline: Instant,
-    ) -> Result<Option<Reply>, Interrupted> {
+        target: &Target<'_>,
+        driven: &Driven,
+    ) -> Result<Option<Driven>, Interrupted> {
+        let known = self.ledger.look(vec![target.label]).await?.pop().flatten();
+        Ok(settled_meanwhile(target.action, target.drive, known.as_ref(), driven))
+    }
+
+    /// One RPC; `None`: no reply came in time.
+    async fn attempt(&self, target: &Target<'_>, turn: Turn, deadline: Instant) -> Result<Option<Reply>, Interrupted> {
+        let Target { label, action, priority, drive } = *target;
         // The semaphore is never closed.
-        let _permit = self.permits.acquire().await.map_err(|_| Interrupted::Stopping)?;
-        let timeout = self.rpc_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        let _permit = self.permits.of(priority).acquire().await.map_err(|_| Interrupted::Stopping)?;
+        let timeout = self.rpc_timeout.min(left_until(deadline));
         let id = CorrelationId::from_uuid(Uuid::now_v7());
         // To a gateway, a repair is a price update like any other.
         let action = if action == Action::Repair { Action::PriceUpdate } else { action };
@@ -160,7 +275,7 @@ impl Driver {
         let body = serde_json::to_vec(&command).unwrap_or_default();
         let began = Instant::now();
         let in_flight = self.metrics.rpc_in_flight();
-        let reply = self.rpc.call(RpcRequest { id: &id, label, body: &body, timeout }).await;
+        let reply = self.rpc.call(RpcRequest { id: &id, label, body: &body, timeout, turn }).await;
         drop(in_flight);
         let reply = match reply {
             Ok(reply) => Some(reply),
@@ -186,6 +301,33 @@ impl Driver {
     }
 }
 
+/// Where a label begins that has been asked so often and then waited for this.
+pub(crate) fn so_far(attempts: u32, waited_for: Option<WaitFor>) -> Driven {
+    let reason = waited_for.map(|what| reason(what).to_owned());
+    Driven { outcome: Outcome::Unreachable, reason, gateway: None, attempts, acknowledged: false }
+}
+
+/// Goes on where the attempts before left off.
+fn retries(attempts: u32) -> Backoff {
+    let mut retries = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    for _ in 0..attempts.min(8) {
+        retries.next_delay();
+    }
+    retries
+}
+
+fn turn(priority: Priority, waited_for: Option<WaitFor>) -> Turn {
+    match (priority, waited_for) {
+        (Priority::Urgent, _) => Turn::Urgent,
+        (Priority::Normal, Some(WaitFor::GatewayFull)) => Turn::Waited,
+        _ => Turn::Newcomer,
+    }
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
 const fn outcome_name(outcome: ReplyOutcome) -> &'static str {
     match outcome {
         ReplyOutcome::Ack => "ack",
@@ -201,7 +343,7 @@ const fn outcome_name(outcome: ReplyOutcome) -> &'static str {
 mod tests {
     use super::*;
     use backbone::ledger::{Desired, Shown};
-    use protocol::{Timestamp, Version};
+    use protocol::Version;
     use std::sync::Arc;
 
     fn reply(outcome: ReplyOutcome, error: Option<&str>) -> Reply {
@@ -220,6 +362,35 @@ mod tests {
         }
         assert!(matches!(step(None), Step::Retry(_)));
         assert_eq!(step(Some(&reply(ReplyOutcome::Busy, None))), Step::WaitForTurn);
+    }
+
+    #[test]
+    fn who_is_told_when_to_come_back_waits() {
+        let told = |what| Reply { retry_after_ms: Some(1500), ..reply(ReplyOutcome::Busy, Some(what)) };
+        let after = Duration::from_millis(1500);
+        assert_eq!(step(Some(&told("gateway_full"))), Step::Pause(WaitFor::GatewayFull, after));
+        assert_eq!(step(Some(&told("gateway_failing"))), Step::Pause(WaitFor::GatewayFailing, after));
+        assert_eq!(step(Some(&told("unheard_of"))), Step::WaitForTurn);
+        assert_eq!(turn(Priority::Normal, Some(WaitFor::GatewayFull)), Turn::Waited);
+        assert_eq!(turn(Priority::Normal, Some(WaitFor::GatewayFailing)), Turn::Newcomer);
+        assert_eq!(turn(Priority::Urgent, None), Turn::Urgent);
+    }
+
+    #[test]
+    fn waiting_for_a_place_takes_no_time_from_the_deadline_for_a_day() {
+        let (told, left, none) = (Duration::from_secs(60), Duration::from_secs(10), Duration::ZERO);
+        let almost = left - LAST_ATTEMPT;
+        assert_eq!(time_to_wait(WaitFor::GatewayFull, told, none, none), Some(told));
+        assert_eq!(time_to_wait(WaitFor::GatewayFull, told, MAX_WAIT, left), Some(almost));
+        assert_eq!(time_to_wait(WaitFor::GatewayFull, told, MAX_WAIT, none), None);
+        assert_eq!(time_to_wait(WaitFor::GatewayFailing, told, none, left), Some(almost));
+        assert_eq!(time_to_wait(WaitFor::GatewayFailing, told, none, told * 2), Some(told));
+        assert_eq!(time_to_wait(WaitFor::GatewayFailing, told, none, LAST_ATTEMPT / 2), None);
+    }
+
+    #[test]
+    fn something_is_always_left_for_what_is_urgent() {
+        assert_eq!((urgent_share(1), urgent_share(200)), (1, 50));
     }
 
     #[test]

@@ -2,19 +2,20 @@
 
 use crate::{
     decide::{Decision, Drive, decide, opening, version_by_time},
-    drive::{Driven, Driver, Interrupted},
+    drive::{Driven, Driver, Interrupted, Pause, Progress, Start, Target, so_far},
+    park::{Parcel, is_early, parcels, time_away},
 };
 use backbone::{
     ledger::{LabelState, Ledger, Opening, Settled, Settlement},
-    queue::{Delivery, Message, Publisher, QueueError, Routed},
+    queue::{Delivery, Later, Message, Publisher, QueueError, Routed},
     service::{Backoff, now},
 };
-use futures::{TryStreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use protocol::{
-    Action, Fields, LabelMac, MAX_LABELS_PER_TASK, Outcome, ResultMessage, Store, Task, TaskId, Timestamp, Version,
-    names::amqp,
+    Action, Fields, LabelMac, MAX_LABELS_PER_TASK, MAX_WAIT, Outcome, Priority, ResultMessage, Store, Task, TaskId,
+    Timestamp, Version, Wait, names::amqp,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -29,6 +30,10 @@ pub(crate) enum Disposition {
     Dead(String),
     /// It has neither version nor time: this copy, with a version, takes its place.
     Stamped(Box<Task>),
+    /// Its other labels have their outcomes: these copies, for those that wait, take its place.
+    Parked(Vec<Parcel>),
+    /// It is back too early: it waits for the rest.
+    TooEarly(Priority, Wait),
 }
 
 /// Executes the tasks of one session.
@@ -44,7 +49,23 @@ struct Work<'a> {
     task: &'a Task,
     version: Option<Version>,
     fields: Arc<Fields>,
+    /// When it was first delivered, as far as its message knows.
     began: Timestamp,
+    /// When it was delivered now.
+    arrived: Timestamp,
+    /// How its labels have waited.
+    wait: Option<Wait>,
+}
+
+/// A label that is to be driven.
+struct Ride {
+    label: LabelMac,
+    state: LabelState,
+    drive: Drive,
+    /// How it has waited before, or waits now.
+    wait: Option<Wait>,
+    /// It was asked for this delivery of its task before.
+    asked: bool,
 }
 
 impl Executor {
@@ -57,6 +78,10 @@ impl Executor {
             Ok(task) => task,
             Err(error) => return Ok(Disposition::Dead(error.to_string())),
         };
+        let (arrived, wait) = (now(), delivery.wait.clone());
+        if let Some(wait) = wait.as_ref().filter(|wait| is_early(wait, arrived)) {
+            return Ok(Disposition::TooEarly(task.priority, wait.clone()));
+        }
         let version = match (task.action, task.version.or_else(|| version_by_time(&task, delivery))) {
             (Action::PriceUpdate, None) => return Ok(Disposition::Stamped(Box::new(stamp(task)))),
             (Action::PriceUpdate, version) => version,
@@ -75,10 +100,14 @@ impl Executor {
                 format!("sku: {} labels are bound to it, expected at most {MAX_LABELS_PER_TASK}", labels.len());
             return Ok(Disposition::Dead(reason));
         }
-        let fields = Arc::new(std::mem::take(&mut task.fields));
-        let work = Work { task: &task, version, fields, began: now() };
-        self.work(&work, labels).await?;
-        Ok(Disposition::Done)
+        let fields = Arc::new(task.fields.clone());
+        let began = wait.as_ref().map_or(arrived, Wait::first_delivery);
+        let work = Work { task: &task, version, fields, began, arrived, wait };
+        let waiting = self.work(&work, labels).await?;
+        if waiting.is_empty() {
+            return Ok(Disposition::Done);
+        }
+        Ok(Disposition::Parked(parcels(&task, version, &waiting, now())))
     }
 
     async fn labels_of(&self, store: &Store, sku: &protocol::Sku) -> Result<Vec<LabelMac>, Interrupted> {
@@ -91,7 +120,8 @@ impl Executor {
         }
     }
 
-    async fn work(&self, work: &Work<'_>, labels: Vec<LabelMac>) -> Result<(), Interrupted> {
+    /// Answers the labels that wait; the others have their outcomes.
+    async fn work(&self, work: &Work<'_>, labels: Vec<LabelMac>) -> Result<Vec<(LabelMac, Wait)>, Interrupted> {
         let openings = labels.iter().map(|&label| Opening {
             label,
             task_id: work.task.task_id.clone(),
@@ -99,36 +129,74 @@ impl Executor {
             what: opening(work.task, work.version, &work.fields),
         });
         let states = self.driver.ledger.open(openings.collect()).await?;
-        let (mut recorded, mut settled, mut driven) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut recorded, mut settled, mut rides) = (Vec::new(), Vec::new(), Vec::new());
         for (label, state) in labels.into_iter().zip(states) {
             match decide(work.task.action, work.version, &work.fields, &state) {
                 Decision::Recorded(result) => recorded.push(*result),
                 Decision::Nothing => {}
                 Decision::Settle { outcome, reason, gateway } => {
-                    let end = Driven { outcome, reason, gateway, attempts: 0, acknowledged: false };
+                    let attempts = work.wait.as_ref().map_or(0, |wait| wait.attempts);
+                    let end = Driven { outcome, reason, gateway, attempts, acknowledged: false };
                     settled.push(Settlement { result: work.result(label, &state, work.version, end), shown: None });
                 }
-                Decision::Drive(drive) => driven.push(self.drive(work, label, state, drive)),
+                Decision::Drive(drive) => {
+                    rides.push(Ride { label, state, drive, wait: work.wait.clone(), asked: false });
+                }
             }
         }
         let publish = recorded.iter().map(|result| self.publish(result)).collect::<FuturesUnordered<_>>();
-        let drives = driven.into_iter().collect::<FuturesUnordered<_>>();
-        tokio::try_join!(publish.try_collect::<()>(), self.settle(settled), drives.try_collect::<()>())?;
-        Ok(())
+        let ((), (), waiting) =
+            tokio::try_join!(publish.try_collect::<()>(), self.settle(settled), self.drive_all(work, rides))?;
+        Ok(waiting)
     }
 
-    async fn drive(
-        &self,
-        work: &Work<'_>,
-        label: LabelMac,
-        state: LabelState,
-        drive: Drive,
-    ) -> Result<(), Interrupted> {
-        let deadline = work.deadline(&state);
-        let end = self.driver.drive(label, work.task.action, &drive, deadline).await?;
-        let shown = (end.acknowledged && drive.version.is_some()).then(|| Arc::clone(&drive.fields));
-        let result = work.result(label, &state, drive.version, end);
-        self.settle(vec![Settlement { result, shown }]).await
+    /// Drives labels until each has its outcome or waits. As long as one is at work, so is the task, and those that wait
+    /// are asked again when it is time.
+    async fn drive_all(&self, work: &Work<'_>, rides: Vec<Ride>) -> Result<Vec<(LabelMac, Wait)>, Interrupted> {
+        let mut at_work = rides.into_iter().map(|ride| self.drive(work, ride)).collect::<FuturesUnordered<_>>();
+        let mut waiting: BTreeMap<(i64, LabelMac), (Wait, Ride)> = BTreeMap::new();
+        while !at_work.is_empty() {
+            let next = waiting.first_key_value().map(|(_, (wait, _))| wait.left(now()));
+            tokio::select! {
+                Some(driven) = at_work.next() => {
+                    if let Some((wait, ride)) = driven? {
+                        waiting.insert((wait.due_ms, ride.label), (wait, ride));
+                    }
+                }
+                () = tokio::time::sleep(next.unwrap_or_default()), if next.is_some() => {
+                    if let Some((_, (wait, ride))) = waiting.pop_first() {
+                        at_work.push(self.drive(work, Ride { wait: Some(wait), asked: true, ..ride }));
+                    }
+                }
+            }
+        }
+        Ok(waiting.into_values().map(|(wait, ride)| (ride.label, wait)).collect())
+    }
+
+    /// Drives a label; one that must wait is given back.
+    async fn drive(&self, work: &Work<'_>, ride: Ride) -> Result<Option<(Wait, Ride)>, Interrupted> {
+        let Ride { label, state, drive, wait, asked } = &ride;
+        let target = Target { label: *label, action: work.task.action, priority: work.task.priority, drive };
+        let start = work.start(state, wait.as_ref(), if *asked { now() } else { work.arrived });
+        let known = if *asked {
+            self.driver.settled_meanwhile(&target, &so_far(start.attempts, start.waited_for)).await?
+        } else {
+            None
+        };
+        let waited = start.waited;
+        let progress = match known {
+            Some(known) => Progress::Ended(known),
+            None => self.driver.drive(&target, start).await?,
+        };
+        match progress {
+            Progress::Ended(end) => {
+                let shown = (end.acknowledged && drive.version.is_some()).then(|| Arc::clone(&drive.fields));
+                let result = work.result(*label, state, drive.version, end);
+                self.settle(vec![Settlement { result, shown }]).await?;
+                Ok(None)
+            }
+            Progress::Waits(pause) => Ok(Some((work.wait(state, &pause, waited), ride))),
+        }
     }
 
     /// Records outcomes, then publishes what is recorded: ours, or what another delivery of the task had before us.
@@ -166,10 +234,23 @@ impl Executor {
         self.enqueue(&Task::repair(TaskId::repair(Uuid::now_v7()), label)).await
     }
 
-    /// Puts a task into the queue, and waits until the broker has it.
+    /// Puts a task off until its labels are to be asked again.
+    pub(crate) async fn park(&self, parcel: &Parcel) -> Result<(), Interrupted> {
+        let body = serde_json::to_vec(&parcel.task).unwrap_or_default();
+        self.put_later(parcel.task.priority, &body, &parcel.wait).await?;
+        self.driver.metrics.count_parked(parcel.wait.what);
+        Ok(())
+    }
+
+    /// Puts a task's message off until it is due.
+    pub(crate) async fn put_later(&self, priority: Priority, body: &[u8], wait: &Wait) -> Result<(), QueueError> {
+        self.publisher.publish_later(Later { priority, delay: wait.left(now()), body, wait }).await
+    }
+
+    /// Puts a task into its queue, and waits until the broker has it.
     pub(crate) async fn enqueue(&self, task: &Task) -> Result<(), Interrupted> {
         let body = serde_json::to_vec(task).unwrap_or_default();
-        Ok(self.put(amqp::TASKS, &body, &[]).await?)
+        Ok(self.put(amqp::task_queue(task.priority), &body, &[]).await?)
     }
 
     /// Puts a message into a queue, and waits until the broker has it.
@@ -196,10 +277,33 @@ impl Work<'_> {
         ours.map_or(self.began, |desired| desired.at.min(self.began))
     }
 
-    fn deadline(&self, state: &LabelState) -> Instant {
+    /// Where a label begins that was taken up at this time, after it had waited so.
+    fn start(&self, state: &LabelState, wait: Option<&Wait>, at: Timestamp) -> Start {
+        let waited = wait.map_or(Duration::ZERO, |wait| wait.waited(at));
         let gone = now().unix_millis() - self.first_delivery(state).unix_millis();
         let gone = Duration::from_millis(u64::try_from(gone).unwrap_or(0));
-        Instant::now() + self.task.timeout().saturating_sub(gone)
+        let time = self.task.timeout().saturating_add(waited.min(MAX_WAIT));
+        Start {
+            at,
+            deadline: Instant::now() + time.saturating_sub(gone),
+            waited,
+            waited_for: wait.map(|wait| wait.what),
+            attempts: wait.map_or(0, |wait| wait.attempts),
+        }
+    }
+
+    /// What is to be known of a label that pauses, after it has waited so long before.
+    fn wait(&self, state: &LabelState, pause: &Pause, waited: Duration) -> Wait {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let away = i64::try_from(millis(time_away(self.task.priority, pause.time))).unwrap_or(i64::MAX);
+        Wait {
+            what: pause.what,
+            since_ms: pause.since.unix_millis(),
+            due_ms: now().unix_millis().saturating_add(away),
+            waited_ms: millis(waited),
+            first_delivery_ms: self.first_delivery(state).unix_millis(),
+            attempts: pause.attempts,
+        }
     }
 
     fn result(&self, label: LabelMac, state: &LabelState, version: Option<Version>, end: Driven) -> ResultMessage {

@@ -1,12 +1,15 @@
 //! # task-worker
 //!
-//! Takes tasks from the queue `esl.tasks`, one permit each, and brings every label of a task to exactly one recorded
-//! outcome:
+//! Takes tasks from the queues `esl.tasks` and `esl.tasks.urgent`, one permit each ([`intake`]), and brings every label of
+//! a task to exactly one recorded outcome:
 //!
 //! 1. [`execute`]: checks the task, finds its labels, tells the ledger what is desired, and decides for each label
 //!    ([`decide`]) whether it is news;
 //! 2. [`drive`]: makes RPCs for those that are, until the label has its outcome or the deadline has come;
 //! 3. [`execute`] again: records outcomes in the ledger, publishes the results, and only then acknowledges the task.
+//!
+//! A task of which nothing is left but labels that wait for their gateways is put off ([`park`]): it needs no worker
+//! meanwhile.
 //!
 //! Beside that, [`repair`] looks for labels that no task could reach and that are heard again.
 //!
@@ -16,7 +19,9 @@ mod config;
 mod decide;
 mod drive;
 mod execute;
+mod intake;
 mod metrics;
+mod park;
 mod repair;
 
 pub use config::Config;
@@ -24,16 +29,17 @@ pub use config::Config;
 use anyhow::{Context, Result};
 use backbone::{
     ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
-    queue::{Broker, Delivery, Prefetch, RpcClient, Settler},
+    queue::{Broker, Delivery, RpcClient, Settler},
     registry::Registry,
     service::{Ended, Readiness, Service, run_sessions},
 };
-use drive::{Driver, Interrupted};
+use drive::{Driver, Interrupted, Permits, urgent_share};
 use execute::{Disposition, Executor};
+use intake::{Intake, Taken};
 use metrics::Metrics;
-use protocol::names::amqp;
+use protocol::{Priority, names::amqp};
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -86,25 +92,21 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     let (rpc, listen) = RpcClient::open(&broker).await?;
     let mut listen = std::pin::pin!(listen);
     let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
-    let mut tasks = broker.consume(amqp::TASKS, Prefetch::Each(worker.config.task_concurrency)).await?;
+    let concurrency = worker.config.task_concurrency;
+    let mut tasks = Intake::open(&broker, Priority::Normal, concurrency).await?;
+    let mut urgent = Intake::open(&broker, Priority::Urgent, urgent_share(concurrency)).await?;
     tracing::info!(amqp.url = %worker.config.amqp.amqp_url, "takes tasks");
     let mut ready = std::pin::pin!(ready_while_up(&worker.writer, &service.readiness));
     let mut repairs = std::pin::pin!(repair::keep_repairing(worker, &executor));
-    let permits = Arc::new(Semaphore::new(worker.config.task_concurrency.into()));
     let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
     let (failed, mut failures) = mpsc::channel(1);
     let ended = loop {
-        // The permit first, then the message: the prefetch window holds nothing that nobody works on.
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            tasks.next().await.map(|delivery| (permit, delivery))
-        };
         tokio::select! {
-            next = next => match next {
-                Ok((permit, delivery)) => {
-                    let handle = handle(Arc::clone(&executor), tasks.settler(), delivery, failed.clone());
+            taken = intake::next(&mut urgent, &mut tasks) => match taken {
+                Ok(Taken { permit, delivery, settler }) => {
+                    let handle = handle(Arc::clone(&executor), settler, delivery, failed.clone());
                     in_hand.spawn(over.clone().run_until_cancelled_owned(async move {
                         handle.await;
                         drop(permit);
@@ -124,6 +126,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     in_hand.close();
     if matches!(ended, Ended::Stopped) {
         tasks.cancel().await?;
+        urgent.cancel().await?;
         let drained = drain(&in_hand, service.drain_grace.saturating_sub(HAND_BACK));
         // Replies must be heard to the end.
         tokio::select! {
@@ -162,7 +165,7 @@ impl Worker {
             ledger: self.writer.clone(),
             telemetry: self.telemetry.clone(),
             metrics: self.metrics.clone(),
-            permits: Semaphore::new(self.config.rpc_concurrency.into()),
+            permits: Permits::new(self.config.rpc_concurrency),
             rpc_timeout: self.config.rpc_timeout,
             worker: self.id,
             stop,
@@ -212,6 +215,16 @@ async fn settle(
             tracing::warn!(reason, "task moved to the dead letters: it can't be used");
             executor.put(amqp::DEAD_TASKS, &delivery.body, &[(amqp::REASON, &reason)]).await?;
             "dead"
+        }
+        Disposition::Parked(parcels) => {
+            for parcel in parcels {
+                executor.park(&parcel).await?;
+            }
+            "parked"
+        }
+        Disposition::TooEarly(priority, wait) => {
+            executor.put_later(priority, &delivery.body, &wait).await?;
+            "too_early"
         }
     };
     settler.settle(&[delivery.ticket]).await?;

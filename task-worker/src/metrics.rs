@@ -5,12 +5,17 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use protocol::Outcome;
+use protocol::{Outcome, WaitFor};
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct End {
     end: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Reason {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,6 +27,7 @@ pub(crate) struct OutcomeLabel {
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     tasks: Family<End, Counter>,
+    tasks_parked: Family<Reason, Counter>,
     outcomes: Family<OutcomeLabel, Counter>,
     rpcs: Family<End, Counter>,
     rpc_seconds: Histogram,
@@ -36,6 +42,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             tasks: Family::default(),
+            tasks_parked: Family::default(),
             outcomes: Family::default(),
             rpcs: Family::default(),
             rpc_seconds: Histogram::new([
@@ -48,6 +55,8 @@ impl Metrics {
             left_behind: Counter::default(),
         };
         registry.register("tasks", "Tasks settled, by how", metrics.tasks.clone());
+        let help = "Tasks put off for their labels that wait, by what for";
+        registry.register("tasks_parked", help, metrics.tasks_parked.clone());
         registry.register("outcomes", "Outcomes of labels recorded by this worker", metrics.outcomes.clone());
         registry.register("rpcs", "RPCs made, by how they ended", metrics.rpcs.clone());
         let help = "Time from an RPC's request to its reply or timeout";
@@ -73,6 +82,10 @@ impl Metrics {
 
     pub(crate) fn count_task(&self, end: &'static str) {
         self.tasks.get_or_create(&End { end }).inc();
+    }
+
+    pub(crate) fn count_parked(&self, what: WaitFor) {
+        self.tasks_parked.get_or_create(&Reason { reason: what.as_str() }).inc();
     }
 
     pub(crate) fn count_outcome(&self, outcome: Outcome) {

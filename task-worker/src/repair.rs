@@ -12,15 +12,15 @@ use backbone::{
     registry::{Registry, RouteEntry},
     service::now,
 };
-use protocol::{Action, LabelMac, Outcome, Store, Task, TaskId, Timestamp};
+use protocol::{Action, LabelMac, MAX_WAIT, Outcome, Store, Task, TaskId, Timestamp};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 /// Labels that are looked at in one round trip.
 const PAGE: u32 = 500;
-/// A label whose task has no outcome after this long has no task any more.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+/// A label whose task has no outcome an hour after it can have waited its longest has no task any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(MAX_WAIT.as_secs() + 3600);
 
 /// Looks again and again, until the session ends.
 pub(crate) async fn keep_repairing(worker: &Worker, executor: &Executor) -> Interrupted {
@@ -147,7 +147,9 @@ mod tests {
         assert!(!due(Some((Outcome::Unreachable, 70_000))), "just now");
         assert!(!due(Some((Outcome::Rejected, 50_000))), "refused for good");
         assert!(!due(None), "its task is under way");
-        assert!(is_due(&label(None), Timestamp::from_unix_millis(3_600_000), MINUTE), "for an hour?");
+        let hours = |hours: i64| Timestamp::from_unix_millis(hours * 3_600_000);
+        assert!(!is_due(&label(None), hours(24), MINUTE), "it may wait");
+        assert!(is_due(&label(None), hours(25), MINUTE), "for so long?");
     }
 
     #[test]

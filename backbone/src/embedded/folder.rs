@@ -77,6 +77,7 @@ impl DataFolder {
         }
         if let Found::Ours(bytes) = found {
             inspect(folder, &connection, bytes)?;
+            schema::upgrade(&connection).map_err(failed)?;
         }
         prepare(&connection, options.max_bytes).map_err(failed)?;
         let readers = (0..READERS).map(|_| connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY));

@@ -53,6 +53,7 @@ struct State {
     asked: VecDeque<Asked>,
     own: Vec<Box<dyn Job>>,
     later: Vec<(Instant, Box<dyn Job>)>,
+    alarm: Option<(Instant, Box<dyn Job>)>,
     closed: bool,
 }
 
@@ -99,6 +100,17 @@ impl Jobs {
         }
     }
 
+    /// Has a job done at this time. There is one such time, the earliest that was asked for: whoever asks for a later one
+    /// must ask again when the job is done.
+    pub(crate) fn wake_at(&self, at: Instant, job: Box<dyn Job>) {
+        let mut state = self.state();
+        if !state.closed && state.alarm.as_ref().is_none_or(|(set, _)| at < *set) {
+            state.alarm = Some((at, job));
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
     /// Waits for work, and takes all that was asked. `None`: it was closed, and all is done.
     pub(super) fn wait(&self) -> Option<Vec<Asked>> {
         let mut state = self.state();
@@ -110,7 +122,8 @@ impl Jobs {
             if state.closed {
                 return None;
             }
-            state = match state.later.iter().map(|(at, _)| *at).min() {
+            let alarm = state.alarm.as_ref().map(|(at, _)| *at);
+            state = match state.later.iter().map(|(at, _)| *at).chain(alarm).min() {
                 None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(at) => {
                     let patience = at.saturating_duration_since(Instant::now());
@@ -145,5 +158,8 @@ impl State {
         let (now, closed) = (Instant::now(), self.closed);
         let due = self.later.extract_if(.., |(at, _)| closed || *at <= now);
         self.own.extend(due.map(|(_, job)| job));
+        if !closed && self.alarm.as_ref().is_some_and(|(at, _)| *at <= now) {
+            self.own.extend(self.alarm.take().map(|(_, job)| job));
+        }
     }
 }

@@ -6,7 +6,19 @@ use rusqlite::Connection;
 /// Marks the file as ours, in SQLite's header: "ESLb".
 pub(super) const APPLICATION_ID: u32 = 0x4553_4C62;
 /// The schema that this program makes and knows, in SQLite's `user_version`.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+
+/// Tasks that come to their queues later.
+const WAITING: &str = "
+CREATE TABLE waiting (
+    id INTEGER PRIMARY KEY,
+    queue INTEGER NOT NULL,
+    not_before INTEGER NOT NULL,
+    wait TEXT,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX waiting_by_time ON waiting (not_before);
+";
 
 const TABLES: &str = "
 -- Overwritten by each opening: shows, before anything relies on it, that the file can be written.
@@ -24,7 +36,9 @@ CREATE TABLE message (
     correlation_id TEXT,
     reply_to TEXT,
     reason TEXT,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    -- How a task has waited, as JSON; NULL: it has not.
+    wait TEXT
 ) STRICT;
 CREATE INDEX message_by_queue ON message (queue, id);
 -- How often a message was delivered; beside the message, so that its body is not written again.
@@ -92,11 +106,51 @@ CREATE TABLE rpc_latency (
 /// only reads that.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE;{TABLES}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {VERSION};COMMIT;"
+        "BEGIN IMMEDIATE;{TABLES}{WAITING}PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = {VERSION};COMMIT;"
     ))
+}
+
+/// Makes the tables of an older version into those of this one, wholly or not at all.
+pub(super) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    if version(connection)? < 2 {
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE;ALTER TABLE message ADD COLUMN wait TEXT;{WAITING}PRAGMA user_version = 2;COMMIT;"
+        ))?;
+    }
+    Ok(())
 }
 
 /// The version of the schema, as the write-ahead log has it.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tables(connection: &Connection) -> Vec<(String, String)> {
+        let mut rows = connection
+            .prepare("SELECT name, group_concat(p.name || p.type) FROM sqlite_master m, pragma_table_info(m.name) p GROUP BY m.name ORDER BY m.name")
+            .unwrap();
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn an_older_folder_becomes_one_of_this_version() {
+        let (new, old) = (Connection::open_in_memory().unwrap(), Connection::open_in_memory().unwrap());
+        create(&new).unwrap();
+        create(&old).unwrap();
+        let as_it_was = "DROP TABLE waiting; ALTER TABLE message DROP COLUMN wait; PRAGMA user_version = 1;";
+        old.execute_batch(as_it_was).unwrap();
+        old.execute_batch("INSERT INTO message (queue, published_at, body) VALUES (1, 2, x'33')").unwrap();
+        assert_ne!(tables(&new), tables(&old));
+        for _ in 0..2 {
+            upgrade(&old).unwrap();
+            assert_eq!((tables(&new), version(&new).unwrap()), (tables(&old), version(&old).unwrap()));
+        }
+        let kept: i64 = old.query_row("SELECT count(*) FROM message WHERE wait IS NULL", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 1);
+    }
 }

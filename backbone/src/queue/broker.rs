@@ -158,6 +158,17 @@ impl Broker {
         }
     }
 
+    /// How many tasks wait to come to their queues later: no backlog of theirs.
+    ///
+    /// # Errors
+    /// When a queue does not exist or the connection is lost.
+    pub async fn waiting(&self) -> Result<u32, QueueError> {
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.waiting().await,
+            Link::Embedded(session) => Ok(session.waiting()),
+        }
+    }
+
     /// Resolves when the connection is lost, with the reason.
     pub async fn lost(&self) -> QueueError {
         match &self.0 {

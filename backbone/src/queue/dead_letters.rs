@@ -5,7 +5,7 @@
 
 use super::{AmqpUrl, Broker, Consumer, Delivery, Message, Prefetch, Publisher, QueueError, Routed};
 use futures::future::join_all;
-use protocol::{Store, Task, TaskId, names::amqp};
+use protocol::{Priority, Store, Task, TaskId, names::amqp};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -22,6 +22,11 @@ pub struct DeadLetter(Delivery);
 #[derive(Deserialize)]
 struct Identity {
     task_id: TaskId,
+}
+
+#[derive(Deserialize)]
+struct Pace {
+    priority: Priority,
 }
 
 #[derive(Deserialize)]
@@ -50,6 +55,11 @@ impl DeadLetter {
         serde_json::from_slice::<Place>(&self.0.body).ok().map(|place| place.store)
     }
 
+    /// Whether it is urgent; one that can't be read is not.
+    pub fn priority(&self) -> Priority {
+        serde_json::from_slice::<Pace>(&self.0.body).map_or_else(|_| Priority::default(), |pace| pace.priority)
+    }
+
     /// The task, where it is one.
     pub fn task(&self) -> Option<Task> {
         Task::parse(&self.0.body).ok()
@@ -63,16 +73,17 @@ async fn connect(url: &AmqpUrl, name: &str) -> Result<Broker, QueueError> {
     Ok(broker)
 }
 
-/// Puts a task into the queue of tasks, persistently, and waits for the confirm.
+/// Puts a task into the queue of tasks of its priority, persistently, and waits for the confirm.
 ///
 /// # Errors
 /// When the broker refuses it, has no queue for it, or is lost; whether it has the task is then unknown.
-pub async fn enqueue(publisher: &Publisher, body: &[u8]) -> Result<(), QueueError> {
-    let message = Message { routing_key: amqp::TASKS, body, persistent: true, mandatory: true, ..Message::default() };
+pub async fn enqueue(publisher: &Publisher, priority: Priority, body: &[u8]) -> Result<(), QueueError> {
+    let routing_key = amqp::task_queue(priority);
+    let message = Message { routing_key, body, persistent: true, mandatory: true, ..Message::default() };
     match publisher.publish(message).await? {
         Routed::Yes => Ok(()),
         // Somebody deleted it; the next session declares it again.
-        Routed::Nowhere => Err(QueueError::Lost(format!("no queue {}", amqp::TASKS))),
+        Routed::Nowhere => Err(QueueError::Lost(format!("no queue {routing_key}"))),
     }
 }
 
@@ -160,7 +171,8 @@ async fn replay_on(
         let Some(chunk) = next(&mut letters, most).await? else { break };
         seen += chunk.len() as u32;
         let chosen: Vec<_> = chunk.iter().filter(|letter| wanted(letter)).collect();
-        let published = join_all(chosen.iter().map(|letter| enqueue(&publisher, letter.body()))).await;
+        let published =
+            join_all(chosen.iter().map(|letter| enqueue(&publisher, letter.priority(), letter.body()))).await;
         let (mut tickets, mut failure) = (Vec::new(), Ok(()));
         for (letter, published) in chosen.into_iter().zip(published) {
             match published {

@@ -1,5 +1,6 @@
 //! A message as it is taken from a queue.
 
+use protocol::{Turn, Wait};
 use std::time::Duration;
 
 /// A delivery that is to be settled, by its number with its consumer.
@@ -39,4 +40,8 @@ pub struct Delivery {
     pub redelivered: bool,
     /// Why it is a dead letter: the header `x-reason`, or RabbitMQ's own reason.
     pub reason: Option<String>,
+    /// Whose turn it is, by the property `priority`.
+    pub turn: Turn,
+    /// How it has waited: the header `x-wait`.
+    pub wait: Option<Wait>,
 }

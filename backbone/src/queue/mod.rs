@@ -21,6 +21,6 @@ pub use dead_letters::{DeadLetter, Replayed, enqueue, look, replay};
 pub use delivery::{Delivery, Prefetch, Ticket};
 pub use embedded::EmbeddedQueues;
 pub use error::QueueError;
-pub use publisher::{BulkPublisher, Message, Publisher, Routed};
+pub use publisher::{BulkPublisher, Later, Message, Publisher, Routed};
 pub use rabbitmq::RabbitMqUrl;
 pub use rpc::{RpcClient, RpcError, RpcRequest};

@@ -4,7 +4,7 @@
 //! at once, and under load each message, which costs more than what is in it, carries many.
 
 use super::{BulkPublisher, Message, QueueError};
-use protocol::{CorrelationId, names::amqp};
+use protocol::{CorrelationId, Turn, names::amqp};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -17,6 +17,7 @@ pub(super) struct Outgoing {
     pub(super) id: CorrelationId,
     pub(super) body: Vec<u8>,
     pub(super) timeout: Duration,
+    pub(super) turn: Turn,
 }
 
 /// Sends the requests of one session.
@@ -31,7 +32,7 @@ impl Outbox {
     pub(super) async fn run(&self, mut waiting: mpsc::Receiver<Outgoing>) -> QueueError {
         let mut gathered = Vec::with_capacity(MOST_LINES);
         while waiting.recv_many(&mut gathered, MOST_LINES).await > 0 {
-            for alike in gathered.chunk_by(|one, next| one.timeout.as_millis() == next.timeout.as_millis()) {
+            for alike in gathered.chunk_by(|one, next| one.is_like(next)) {
                 if let Err(error) = self.send(alike).await {
                     return error;
                 }
@@ -44,24 +45,42 @@ impl Outbox {
     async fn send(&self, alike: &[Outgoing]) -> Result<(), QueueError> {
         match alike {
             [] => Ok(()),
-            [request] => self.send_one(&request.id, &request.body, request.timeout).await,
+            [request] => self.send_one(request).await,
             [first, ..] => {
                 let body: Vec<_> = alike.iter().map(|request| request.body.as_slice()).collect();
                 let body = body.join(&b'\n');
-                let message = Message { routing_key: amqp::RPC_LINES, body: &body, ..self.message(first.timeout) };
+                let message =
+                    Message { routing_key: amqp::RPC_LINES, body: &body, ..self.message(first.timeout, first.turn) };
                 self.requests.send(&message).await
             }
         }
     }
 
-    /// Sends one request by itself.
-    pub(super) async fn send_one(&self, id: &CorrelationId, body: &[u8], timeout: Duration) -> Result<(), QueueError> {
+    async fn send_one(&self, request: &Outgoing) -> Result<(), QueueError> {
+        self.send_alone(&request.id, &request.body, request.timeout, request.turn).await
+    }
+
+    /// Sends a request by itself, without the way through the outbox.
+    pub(super) async fn send_alone(
+        &self,
+        id: &CorrelationId,
+        body: &[u8],
+        timeout: Duration,
+        turn: Turn,
+    ) -> Result<(), QueueError> {
         let message =
-            Message { routing_key: amqp::RPC, body, correlation_id: Some(id.as_str()), ..self.message(timeout) };
+            Message { routing_key: amqp::RPC, body, correlation_id: Some(id.as_str()), ..self.message(timeout, turn) };
         self.requests.send(&message).await
     }
 
-    fn message(&self, timeout: Duration) -> Message<'_> {
-        Message { reply_to: Some(&self.reply_to), expiration: Some(timeout), ..Message::default() }
+    fn message(&self, timeout: Duration, turn: Turn) -> Message<'_> {
+        Message { reply_to: Some(&self.reply_to), expiration: Some(timeout), turn, ..Message::default() }
+    }
+}
+
+impl Outgoing {
+    /// Whether both can be in one message, whose properties they share.
+    fn is_like(&self, other: &Self) -> bool {
+        self.timeout.as_millis() == other.timeout.as_millis() && self.turn == other.turn
     }
 }

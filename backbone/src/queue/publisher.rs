@@ -1,6 +1,7 @@
 //! Publishing messages, with the broker's confirmation.
 
 use super::{QueueError, embedded, rabbitmq};
+use protocol::{Priority, Turn, Wait, names::amqp};
 use std::time::Duration;
 
 /// A message to publish.
@@ -24,6 +25,22 @@ pub struct Message<'a> {
     pub expiration: Option<Duration>,
     /// Headers with text values.
     pub headers: &'a [(&'static str, &'a str)],
+    /// The property `priority`.
+    pub turn: Turn,
+}
+
+/// A task that is to come to its queue again later.
+#[derive(Debug, Clone, Copy)]
+pub struct Later<'a> {
+    /// Which queue it comes to.
+    pub priority: Priority,
+    /// After how long. Over RabbitMQ it comes sooner: after the longest delay of a queue that is not longer, but after a
+    /// second at least.
+    pub delay: Duration,
+    /// The body.
+    pub body: &'a [u8],
+    /// What it tells of its waiting.
+    pub wait: &'a Wait,
 }
 
 /// Where a confirmed message went.
@@ -54,6 +71,37 @@ impl Publisher {
         match &self.0 {
             Link::RabbitMq(publisher) => publisher.publish(message).await,
             Link::Embedded(publisher) => publisher.publish(&message).await,
+        }
+    }
+
+    /// Publishes a task that comes to its queue later, and waits until the broker has it, on disk.
+    ///
+    /// # Errors
+    /// When the broker refuses it, has no queue for it, or is lost; whether it has the task is then unknown.
+    pub async fn publish_later(&self, later: Later<'_>) -> Result<(), QueueError> {
+        let Later { priority, delay, body, wait } = later;
+        let (wait, queue) = (wait.to_json(), amqp::task_queue(priority));
+        let headers = [(amqp::WAIT, wait.as_str())];
+        let message = |routing_key| Message {
+            routing_key,
+            body,
+            persistent: true,
+            mandatory: true,
+            headers: &headers,
+            ..Message::default()
+        };
+        let (queue, routed) = match &self.0 {
+            Link::RabbitMq(publisher) => {
+                let waiting = amqp::waiting_queue(priority, amqp::wait_seconds(priority, delay));
+                let routed = publisher.publish(message(&waiting)).await?;
+                (waiting, routed)
+            }
+            Link::Embedded(publisher) => (queue.to_owned(), publisher.publish_later(&message(queue), delay).await?),
+        };
+        match routed {
+            Routed::Yes => Ok(()),
+            // Somebody deleted it; the next session declares it again.
+            Routed::Nowhere => Err(QueueError::Lost(format!("no queue {queue}"))),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     outbox::{Outbox, Outgoing},
     rabbitmq::Audience,
 };
-use protocol::{CorrelationId, LabelMac, Reply, names::amqp};
+use protocol::{CorrelationId, LabelMac, Reply, Turn, names::amqp};
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -33,6 +33,8 @@ pub struct RpcRequest<'a> {
     pub body: &'a [u8],
     /// How long the asker waits; the broker drops the request after that.
     pub timeout: Duration,
+    /// Whose turn it is, where the gateway has few places.
+    pub turn: Turn,
 }
 
 /// Why an RPC brought no reply.
@@ -134,11 +136,11 @@ impl Inner {
     }
 
     async fn send(&self, request: &RpcRequest<'_>) -> Result<(), QueueError> {
-        let RpcRequest { id, body, timeout, .. } = *request;
+        let RpcRequest { id, body, timeout, turn, .. } = *request;
         if !self.together.load(Ordering::Relaxed) {
-            return self.outbox.send_one(id, body, timeout).await;
+            return self.outbox.send_alone(id, body, timeout, turn).await;
         }
-        let outgoing = Outgoing { id: id.clone(), body: body.to_vec(), timeout };
+        let outgoing = Outgoing { id: id.clone(), body: body.to_vec(), timeout, turn };
         self.waiting.send(outgoing).await.map_err(|_| QueueError::Lost("nobody listens for replies".to_owned()))
     }
 

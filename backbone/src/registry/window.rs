@@ -13,7 +13,7 @@ mod view;
 pub(super) use state::Window;
 pub use view::{Breaker, WindowState};
 
-use protocol::{CorrelationId, GatewayMac};
+use protocol::{CorrelationId, GatewayMac, Turn};
 use std::time::Duration;
 
 /// How long Redis or the memory remembers the window of a gateway that is not used.
@@ -95,17 +95,6 @@ pub struct Ask {
     pub turn: Turn,
     /// How long the gateway has to answer. The place is free again after that, whatever happens.
     pub time_left: Duration,
-}
-
-/// Who is to have a place first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Comes for the first time: behind those that wait.
-    Newcomer,
-    /// Comes back after the time that it was told.
-    Waited,
-    /// Somebody stands before the shelf: one place is kept for these.
-    Urgent,
 }
 
 /// Whether an RPC has its place.

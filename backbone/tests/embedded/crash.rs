@@ -1,8 +1,8 @@
 //! A process that is killed. The child is this test binary again, with one of its ignored tests.
 
 use crate::fixture::*;
-use backbone::queue::Prefetch;
-use protocol::names::amqp;
+use backbone::queue::{Later, Prefetch};
+use protocol::{Priority, Wait, WaitFor, names::amqp};
 use std::{
     collections::HashSet,
     io::{BufRead, BufReader, Read, Write},
@@ -95,6 +95,62 @@ async fn what_was_confirmed_survives_kill_9() {
         assert!(confirmed.is_empty(), "round {round}, of {waiting}: lost {confirmed:?}");
         folder.close().await;
     }
+}
+
+const WAIT: Wait =
+    Wait { what: WaitFor::GatewayFull, since_ms: 0, due_ms: 0, waited_ms: 0, first_delivery_ms: 0, attempts: 0 };
+
+/// Puts tasks off, for a moment or for a day, until it is killed, and says what was confirmed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of another test"]
+async fn child_that_puts_off() {
+    let folder = open(&folder_of_child()).unwrap();
+    let broker = session(&folder).await;
+    let publishers = (0..20).map(|task| {
+        let broker = &broker;
+        async move {
+            let publisher = broker.publisher().await.unwrap();
+            for number in 0_u32.. {
+                let name = format!("{task}-{number}");
+                let delay = Duration::from_millis(if task == 0 { 86_400_000 } else { u64::from(number % 700) });
+                let later = Later { priority: Priority::Normal, delay, body: name.as_bytes(), wait: &WAIT };
+                publisher.publish_later(later).await.unwrap();
+                say(&name);
+            }
+        }
+    });
+    futures::future::join_all(publishers).await;
+}
+
+#[tokio::test]
+async fn what_waits_survives_kill_9() {
+    let path = tempfile::tempdir().unwrap();
+    let mut child = start_child("crash::child_that_puts_off", path.path());
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let (mut line, mut confirmed) = (String::new(), HashSet::new());
+    while confirmed.len() < 1_000 {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the child ended by itself");
+        confirmed.extend(said(&line));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (for_a_day, mut for_a_moment): (HashSet<_>, HashSet<_>) =
+        confirmed.into_iter().partition(|name| name.starts_with("0-"));
+
+    let folder = open(path.path()).unwrap();
+    let broker = session(&folder).await;
+    let mut consumer = tasks(&broker, 100).await;
+    while !for_a_moment.is_empty() {
+        let delivery = take(&mut consumer).await;
+        assert_eq!(delivery.wait, Some(WAIT));
+        let name = String::from_utf8(delivery.body).unwrap();
+        assert!(!name.starts_with("0-"), "{name} is not due");
+        for_a_moment.remove(&name);
+        consumer.settler().settle(&[delivery.ticket]).await.unwrap();
+    }
+    assert!(broker.waiting().await.unwrap() as usize >= for_a_day.len());
+    folder.close().await;
 }
 
 /// Takes a task, and dies of it.

@@ -2,7 +2,7 @@
 
 use crate::fixture::*;
 use backbone::queue::{Message, Prefetch};
-use protocol::names::amqp;
+use protocol::{Turn, names::amqp};
 use std::time::Duration;
 
 pub(crate) async fn messages_come_in_order_and_settled_ones_are_gone(fixture: Fixture) {
@@ -102,6 +102,7 @@ pub(crate) async fn properties_are_carried(fixture: Fixture) {
         assert_eq!(delivery.reply_to.as_deref(), Some("esl.reply.x"));
         assert_eq!(delivery.expiration, Some(Duration::from_secs(60)));
         assert_eq!(delivery.reason.as_deref(), Some("no JSON"));
+        assert_eq!((delivery.turn, delivery.wait), (Turn::Newcomer, None));
     }
 }
 

@@ -4,14 +4,14 @@ use crate::fixture::*;
 use backbone::queue::{
     AmqpUrl, Broker, Delivery, Message, Prefetch, Publisher, Routed, RpcClient, RpcError, RpcRequest,
 };
-use protocol::{CorrelationId, LabelMac, Reply, ReplyOutcome, names::amqp};
+use protocol::{CorrelationId, LabelMac, Reply, ReplyOutcome, Turn, names::amqp};
 use std::time::Duration;
 use uuid::Uuid;
 
 const LABEL: LabelMac = LabelMac::from_octets([0, 0x1a, 0x2b, 0, 0, 1]);
 
 fn request(id: &CorrelationId, timeout: Duration) -> RpcRequest<'_> {
-    RpcRequest { id, label: LABEL, body: b"{}", timeout }
+    RpcRequest { id, label: LABEL, body: b"{}", timeout, turn: Turn::Urgent }
 }
 
 fn new_id() -> CorrelationId {
@@ -33,7 +33,7 @@ async fn answer(broker: &Broker, count: usize, label: LabelMac) -> String {
     let mut reply_to = String::new();
     for _ in 0..count {
         let request = take(&mut requests).await;
-        assert_eq!(request.expiration, Some(Duration::from_secs(20)));
+        assert_eq!((request.expiration, request.turn), (Some(Duration::from_secs(20)), Turn::Urgent));
         reply_to = request.reply_to.unwrap();
         let message = Message {
             routing_key: &reply_to,
@@ -167,7 +167,15 @@ pub(crate) async fn requests_and_replies_travel_together_where_that_is_taken(fix
             let calls = (0..64).map(|_| async {
                 let id = new_id();
                 let body = id.as_str().as_bytes();
-                client.call(RpcRequest { id: &id, label: LABEL, body, timeout: Duration::from_secs(20) }).await
+                client
+                    .call(RpcRequest {
+                        id: &id,
+                        label: LABEL,
+                        body,
+                        timeout: Duration::from_secs(20),
+                        turn: Turn::default(),
+                    })
+                    .await
             });
             for reply in futures::future::join_all(calls).await {
                 assert_eq!(reply.unwrap().outcome, ReplyOutcome::Ack);

@@ -2,8 +2,8 @@
 //! is shown by the unit tests beside them.
 
 use super::{BackEnd, FAR, Fixture, MINUTE, NEAR, SHORT, correlation};
-use backbone::registry::{Acquire, Admission, Ask, Breaker, Ended, Release, Turn, WindowPolicy, WindowState};
-use protocol::GatewayMac;
+use backbone::registry::{Acquire, Admission, Ask, Breaker, Ended, Release, WindowPolicy, WindowState};
+use protocol::{GatewayMac, Turn};
 use std::time::Duration;
 
 /// Three places, all for labels that are not urgent.

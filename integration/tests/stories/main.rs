@@ -29,3 +29,5 @@ mod store_api;
 mod store_api_contract;
 mod two_brokers;
 mod under_load;
+mod urgent;
+mod waiting;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use protocol::{Answer, Command, CommandHead, Reply, Report, ResultMessage, Task, names};
+use protocol::{Answer, Command, CommandHead, Reply, Report, ResultMessage, Task, Wait, names};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(task) = Task::parse(bytes) {
@@ -28,5 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = names::redis::parse_label_key(text);
         let _ = names::amqp::parse_reply_queue(text);
         let _ = names::amqp::parse_result_key(text);
+        let _ = names::amqp::parse_waiting_queue(text);
+        let _ = Wait::parse(text);
     }
 });

@@ -1,7 +1,7 @@
 //! A queue in the data folder.
 
 use super::{
-    memory::reason,
+    memory::header,
     subscribers::Subscribers,
     turn::{Fetched, Turn},
 };
@@ -10,6 +10,7 @@ use crate::{
     queue::{Delivery, Message, Prefetch, Ticket},
     service::now,
 };
+use protocol::names::amqp;
 use rusqlite::{Connection, params};
 use std::{
     collections::BTreeSet,
@@ -226,6 +227,7 @@ pub(super) struct Insert {
     correlation_id: Option<String>,
     reply_to: Option<String>,
     reason: Option<String>,
+    wait: Option<String>,
     expiration_ms: Option<i64>,
     reply: oneshot::Sender<Result<(), StoreError>>,
 }
@@ -241,7 +243,8 @@ impl Insert {
             body: message.body.to_vec(),
             correlation_id: message.correlation_id.map(str::to_owned),
             reply_to: message.reply_to.map(str::to_owned),
-            reason: reason(message).map(str::to_owned),
+            reason: header(message, amqp::REASON).map(str::to_owned),
+            wait: header(message, amqp::WAIT).map(str::to_owned),
             expiration_ms: message.expiration.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX)),
             reply,
         }
@@ -251,13 +254,13 @@ impl Insert {
 impl Job for Insert {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut insert = connection.prepare_cached(
-            "INSERT INTO message (queue, published_at, expiration_ms, correlation_id, reply_to, reason, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO message (queue, published_at, expiration_ms, correlation_id, reply_to, reason, wait, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
         let at = now().unix_millis();
-        let Self { targets, body, correlation_id, reply_to, reason, expiration_ms, .. } = &*self;
+        let Self { targets, body, correlation_id, reply_to, reason, wait, expiration_ms, .. } = &*self;
         for target in targets {
-            insert.execute(params![target.id, at, expiration_ms, correlation_id, reply_to, reason, body])?;
+            insert.execute(params![target.id, at, expiration_ms, correlation_id, reply_to, reason, wait, body])?;
             target.push_turn_for_new();
         }
         Ok(())

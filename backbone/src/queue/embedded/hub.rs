@@ -5,12 +5,13 @@ use super::{
     durable::{DurableQueue, Insert},
     memory::MemoryQueue,
     topic,
+    waiting::{Enter, WaitingRoom},
 };
 use crate::{
-    embedded::{DataFolder, Durability},
+    embedded::{DataFolder, Durability, Job, StoreError},
     queue::{Message, QueueError, Routed, error::Doing},
 };
-use protocol::names::amqp;
+use protocol::{Priority, names::amqp};
 use rusqlite::{Connection, params};
 use std::{
     collections::HashMap,
@@ -33,6 +34,7 @@ struct Hub {
     queues: RwLock<HashMap<String, Queue>>,
     /// Which results go where: patterns of routing keys.
     bindings: RwLock<Vec<(String, Arc<DurableQueue>)>>,
+    room: Arc<WaitingRoom>,
 }
 
 impl EmbeddedQueues {
@@ -45,8 +47,9 @@ impl EmbeddedQueues {
             return Err(QueueError::Lost(format!("the queues in {} are open already", folder.path().display())));
         }
         let tables = folder.write(Durability::Power, 0, load).await.doing(OPENING)?;
-        let hub =
-            Self(Arc::new(Hub { folder: folder.clone(), queues: RwLock::default(), bindings: RwLock::default() }));
+        let room = Arc::new(WaitingRoom::new(Arc::clone(folder.jobs())));
+        let (queues, bindings) = (RwLock::default(), RwLock::default());
+        let hub = Self(Arc::new(Hub { folder: folder.clone(), queues, bindings, room }));
         // Dead letters first: the tasks name them.
         let (dead, others) = tables.queues.into_iter().partition::<Vec<_>, _>(|queue| queue.name == amqp::DEAD_TASKS);
         for StoredQueue { id, name, waiting } in dead.into_iter().chain(others) {
@@ -60,6 +63,7 @@ impl EmbeddedQueues {
         for name in [amqp::RPC, amqp::RPC_LINES] {
             hub.add_memory(name);
         }
+        hub.0.room.begin(tables.waiting);
         Ok(hub)
     }
 
@@ -97,7 +101,7 @@ impl EmbeddedQueues {
     /// The queue of this name, as it is or made now.
     fn add_durable(&self, id: i64, name: String, waiting: i64) -> Arc<DurableQueue> {
         let dead_letters = match self.find(amqp::DEAD_TASKS) {
-            Some(Queue::Durable(dead)) if name == amqp::TASKS => Some(dead),
+            Some(Queue::Durable(dead)) if is_of_tasks(&name) => Some(dead),
             _ => None,
         };
         let jobs = Arc::clone(self.0.folder.jobs());
@@ -106,6 +110,9 @@ impl EmbeddedQueues {
             return Arc::clone(queue);
         }
         let queue = Arc::new(DurableQueue::new(id, waiting, jobs, dead_letters));
+        if is_of_tasks(&name) {
+            self.0.room.add_queue(&queue);
+        }
         queues.insert(name, Queue::Durable(Arc::clone(&queue)));
         queue
     }
@@ -139,6 +146,23 @@ impl EmbeddedQueues {
         Ok(Routed::Yes)
     }
 
+    /// As [`publish`](Self::publish), for a task that comes to its queue after so long.
+    pub(super) async fn publish_later(&self, message: &Message<'_>, delay: Duration) -> Result<Routed, QueueError> {
+        let Some(Queue::Durable(queue)) = self.find(message.routing_key).filter(|_| is_of_tasks(message.routing_key))
+        else {
+            return Ok(Routed::Nowhere);
+        };
+        let (reply, answer) = oneshot::channel();
+        let enter = Enter::new(&self.0.room, &queue, message, delay, reply);
+        self.carry_out(Box::new(enter), Durability::Power, message.body.len(), answer).await?;
+        Ok(Routed::Yes)
+    }
+
+    /// How many tasks come to their queues later.
+    pub(super) fn waiting(&self) -> u32 {
+        self.0.room.waiting()
+    }
+
     /// Each queue once, however many of its patterns fit.
     fn bound_to(&self, key: &str) -> Vec<Arc<DurableQueue>> {
         let bindings = self.0.bindings.read().unwrap_or_else(PoisonError::into_inner);
@@ -152,13 +176,23 @@ impl EmbeddedQueues {
     }
 
     async fn insert(&self, message: &Message<'_>, targets: Vec<Arc<DurableQueue>>) -> Result<(), QueueError> {
-        const DOING: &str = "writing a message into the data folder";
         let durability = if message.persistent { Durability::Power } else { Durability::Process };
         let (reply, answer) = oneshot::channel();
         let bytes = message.body.len() * targets.len();
         let insert = Insert::new(message, targets, reply);
-        self.0.folder.jobs().ask(Box::new(insert), durability, bytes).await.doing(DOING)?;
-        answer.await.unwrap_or(Err(crate::embedded::StoreError::Closed)).doing(DOING)
+        self.carry_out(Box::new(insert), durability, bytes, answer).await
+    }
+
+    async fn carry_out(
+        &self,
+        job: Box<dyn Job>,
+        durability: Durability,
+        bytes: usize,
+        answer: oneshot::Receiver<Result<(), StoreError>>,
+    ) -> Result<(), QueueError> {
+        const DOING: &str = "writing a message into the data folder";
+        self.0.folder.jobs().ask(job, durability, bytes).await.doing(DOING)?;
+        answer.await.unwrap_or(Err(StoreError::Closed)).doing(DOING)
     }
 }
 
@@ -191,11 +225,17 @@ struct StoredQueue {
 struct Tables {
     queues: Vec<StoredQueue>,
     bindings: Vec<(String, String)>,
+    /// How many tasks come to their queues later.
+    waiting: i64,
+}
+
+fn is_of_tasks(name: &str) -> bool {
+    Priority::ALL.into_iter().any(|priority| amqp::task_queue(priority) == name)
 }
 
 /// The durable queues, those of the backbone made where they are missing.
 fn load(connection: &Connection) -> rusqlite::Result<Tables> {
-    for name in [amqp::TASKS, amqp::DEAD_TASKS] {
+    for name in Priority::ALL.map(amqp::task_queue).into_iter().chain([amqp::DEAD_TASKS]) {
         connection.execute("INSERT INTO queue (name) VALUES (?1) ON CONFLICT DO NOTHING", [name])?;
     }
     let mut queues = connection
@@ -204,7 +244,8 @@ fn load(connection: &Connection) -> rusqlite::Result<Tables> {
         queues.query_map([], |row| Ok(StoredQueue { id: row.get(0)?, name: row.get(1)?, waiting: row.get(2)? }))?;
     let mut bindings = connection.prepare("SELECT pattern, name FROM binding JOIN queue ON queue.id = queue")?;
     let bindings = bindings.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Tables { queues: queues.collect::<Result<_, _>>()?, bindings: bindings.collect::<Result<_, _>>()? })
+    let waiting = connection.query_row("SELECT count(*) FROM waiting", [], |row| row.get(0))?;
+    Ok(Tables { queues: queues.collect::<Result<_, _>>()?, bindings: bindings.collect::<Result<_, _>>()?, waiting })
 }
 
 /// Answers the queue's ID.

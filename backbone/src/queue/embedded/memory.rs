@@ -2,7 +2,7 @@
 
 use super::subscribers::Subscribers;
 use crate::queue::{Delivery, Message, Prefetch, Ticket};
-use protocol::names::amqp;
+use protocol::{Wait, names::amqp};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -155,13 +155,15 @@ fn delivery(message: &Message<'_>, ticket: Ticket) -> Delivery {
         timestamp_seconds: None,
         timestamp_ms: None,
         redelivered: false,
-        reason: reason(message).map(str::to_owned),
+        reason: header(message, amqp::REASON).map(str::to_owned),
+        turn: message.turn,
+        wait: header(message, amqp::WAIT).and_then(Wait::parse),
     }
 }
 
-/// Of the headers, what a [`Delivery`] tells.
-pub(super) fn reason<'a>(message: &Message<'a>) -> Option<&'a str> {
-    message.headers.iter().find(|(name, _)| *name == amqp::REASON).map(|(_, value)| *value)
+/// The text of a header.
+pub(super) fn header<'a>(message: &Message<'a>, wanted: &str) -> Option<&'a str> {
+    message.headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod session;
 mod subscribers;
 mod topic;
 mod turn;
+mod waiting;
 
 pub(super) use consumer::{Consumer, Settler};
 pub use hub::EmbeddedQueues;

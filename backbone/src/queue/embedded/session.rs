@@ -5,9 +5,12 @@ use super::{
     consumer::{Consumer, Subscription},
 };
 use crate::queue::{Message, Prefetch, QueueError, Routed, publisher::lines};
-use std::sync::{
-    Arc, Mutex, PoisonError, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +65,10 @@ impl Session {
         Ok(self.queues.find(name).ok_or_else(|| no_queue(name))?.waiting())
     }
 
+    pub(in crate::queue) fn waiting(&self) -> u32 {
+        self.queues.waiting()
+    }
+
     /// Resolves when it has ended, or when nothing can be written any more.
     pub(in crate::queue) async fn lost(&self) -> QueueError {
         tokio::select! {
@@ -113,6 +120,14 @@ impl Publisher {
             published = self.queues.publish(message) => published,
             () = self.over.cancelled() => Err(ended()),
         }
+    }
+
+    pub(in crate::queue) async fn publish_later(
+        &self,
+        message: &Message<'_>,
+        delay: Duration,
+    ) -> Result<Routed, QueueError> {
+        if self.over.is_cancelled() { Err(ended()) } else { self.queues.publish_later(message, delay).await }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     queue::{Delivery, Ticket},
     service::now,
 };
+use protocol::Wait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +17,7 @@ const TASK_DELIVERY_LIMIT: i64 = 20;
 const LIMIT_REACHED: &str = "delivery_limit";
 
 const COLUMNS: &str = "SELECT id, published_at, expiration_ms, correlation_id, reply_to, reason, body,
-    ifnull((SELECT times FROM delivered WHERE message = id), 0) FROM message";
+    ifnull((SELECT times FROM delivered WHERE message = id), 0), wait FROM message";
 
 /// What a turn has found.
 #[derive(Debug, Default)]
@@ -156,6 +157,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Found> {
         timestamp_seconds: None,
         timestamp_ms: u64::try_from(published_at).ok(),
         redelivered: false,
+        // Only requests have one, and those are in memory.
+        turn: Default::default(),
+        wait: row.get::<_, Option<String>>(8)?.as_deref().and_then(Wait::parse),
     };
     Ok(Found { delivery, published_at, times: row.get(7)? })
 }

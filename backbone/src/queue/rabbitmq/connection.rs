@@ -94,6 +94,11 @@ impl Connection {
         Ok(Audience { channel: self.plain_channel().await?, queue })
     }
 
+    pub(in crate::queue) async fn waiting(&self) -> Result<u32, QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::waiting(&channel).await
+    }
+
     pub(in crate::queue) async fn lost(&self) -> QueueError {
         let mut events = std::pin::pin!(self.connection.events_listener());
         loop {

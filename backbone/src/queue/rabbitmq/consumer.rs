@@ -9,24 +9,26 @@ use lapin::{
     options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
     types::{AMQPValue, FieldTable},
 };
-use protocol::names::amqp;
+use protocol::{Wait, names::amqp};
 use std::{sync::Arc, time::Duration};
 
 impl From<LapinDelivery> for Delivery {
     fn from(delivery: LapinDelivery) -> Self {
         let properties = &delivery.properties;
-        let text = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
+        let short = |value: &Option<lapin::types::ShortString>| value.as_ref().map(ToString::to_string);
         let expiration = properties.expiration().as_ref().and_then(|text| text.as_str().parse().ok());
         let headers = properties.headers().as_ref();
         Self {
             ticket: Ticket(delivery.delivery_tag),
-            correlation_id: text(properties.correlation_id()),
-            reply_to: text(properties.reply_to()),
+            correlation_id: short(properties.correlation_id()),
+            reply_to: short(properties.reply_to()),
             expiration: expiration.map(Duration::from_millis),
             timestamp_seconds: *properties.timestamp(),
             timestamp_ms: headers.and_then(|headers| number(headers, amqp::TIMESTAMP_IN_MS)),
             redelivered: delivery.redelivered,
             reason: headers.and_then(reason),
+            turn: amqp::parse_priority(*properties.priority()),
+            wait: headers.and_then(|headers| Wait::parse(&text(headers.inner().get(amqp::WAIT)?)?)),
             body: delivery.data,
         }
     }

@@ -6,6 +6,7 @@ use lapin::{
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
+use protocol::{Turn, names::amqp};
 use std::{
     pin::pin,
     sync::Arc,
@@ -89,6 +90,9 @@ fn properties(message: &Message<'_>) -> BasicProperties {
     }
     if let Some(expiration) = message.expiration {
         properties = properties.with_expiration(expiration.as_millis().to_string().into());
+    }
+    if message.turn != Turn::default() {
+        properties = properties.with_priority(amqp::priority(message.turn));
     }
     if !message.headers.is_empty() {
         let mut headers = FieldTable::default();

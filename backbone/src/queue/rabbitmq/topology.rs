@@ -6,7 +6,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
-use protocol::names::amqp;
+use protocol::{Priority, names::amqp};
 
 /// A task that was delivered again so often, each time after a crash or a lost connection, becomes a dead letter.
 ///
@@ -20,10 +20,15 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         .queue_declare(amqp::DEAD_TASKS.into(), durable, FieldTable::default())
         .await
         .doing("declaring the queue esl.tasks.dead")?;
-    channel
-        .queue_declare(amqp::TASKS.into(), durable, task_arguments())
-        .await
-        .doing("declaring the queue esl.tasks")?;
+    for queue in Priority::ALL.map(amqp::task_queue) {
+        let declared = channel.queue_declare(queue.into(), durable, task_arguments()).await;
+        declared.doing("declaring the queues of tasks")?;
+    }
+    for (priority, seconds) in amqp::waiting_queues() {
+        let queue = amqp::waiting_queue(priority, seconds);
+        let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
+        declared.doing("declaring the queues in which tasks wait")?;
+    }
     // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
     channel
         .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
@@ -40,15 +45,28 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         .doing("declaring the exchange esl.results")
 }
 
-/// A quorum queue that loses nothing: what it gives up on goes to the dead letters at least once, and a full queue
-/// refuses the publisher rather than dropping its head.
 fn task_arguments() -> FieldTable {
+    let mut arguments = safe_arguments(amqp::DEAD_TASKS);
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(TASK_DELIVERY_LIMIT));
+    arguments
+}
+
+/// Nobody consumes it: what has been there for so long goes to the queue of tasks.
+fn waiting_arguments(priority: Priority, seconds: u64) -> FieldTable {
+    let mut arguments = safe_arguments(amqp::task_queue(priority));
+    let milliseconds = i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX);
+    arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(milliseconds));
+    arguments
+}
+
+/// A quorum queue that loses nothing: what it gives up on goes to the other queue at least once, and a full queue
+/// refuses the publisher rather than dropping its head.
+fn safe_arguments(gives_up_to: &str) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(TASK_DELIVERY_LIMIT));
     arguments.insert("x-dead-letter-exchange".into(), text(""));
-    arguments.insert("x-dead-letter-routing-key".into(), text(amqp::DEAD_TASKS));
+    arguments.insert("x-dead-letter-routing-key".into(), text(gives_up_to));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
     arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments
@@ -87,4 +105,13 @@ pub(in crate::queue) async fn counts(channel: &Channel, queue: &str) -> Result<(
         .await
         .doing("asking how many messages wait in a queue")?;
     Ok((queue.message_count(), queue.consumer_count()))
+}
+
+/// All that wait, whatever their delay.
+pub(in crate::queue) async fn waiting(channel: &Channel) -> Result<u32, QueueError> {
+    let mut waiting = 0_u32;
+    for (priority, seconds) in amqp::waiting_queues() {
+        waiting = waiting.saturating_add(counts(channel, &amqp::waiting_queue(priority, seconds)).await?.0);
+    }
+    Ok(waiting)
 }

@@ -79,7 +79,7 @@ impl RedisRegistry {
             .map(|Acquire { gateway, rpcs }| {
                 let mut call = call(script.get_hash(), *gateway, policy, at);
                 for ask in rpcs {
-                    call.arg(ask.id.as_str()).arg(ask.turn.as_str()).arg(millis(ask.time_left));
+                    call.arg(ask.id.as_str()).arg(letter(ask.turn)).arg(millis(ask.time_left));
                 }
                 call
             })
@@ -175,13 +175,11 @@ fn read_admission(word: &str) -> Option<Admission> {
     }
 }
 
-impl Turn {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Newcomer => "n",
-            Self::Waited => "w",
-            Self::Urgent => "u",
-        }
+const fn letter(turn: Turn) -> &'static str {
+    match turn {
+        Turn::Newcomer => "n",
+        Turn::Waited => "w",
+        Turn::Urgent => "u",
     }
 }
 
