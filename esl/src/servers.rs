@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use backbone::{
     ledger::{BindReport, Binding, LabelRecord, Ledger, LedgerUrl},
     queue::{AmqpUrl, DeadLetter},
-    registry::{GatewayState, RedisUrl, Registry, RouteEntry},
+    registry::{GatewayState, RedisUrl, Registry, RouteEntry, WindowPolicy},
 };
 use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Task, TaskId};
 use std::{
@@ -115,11 +115,11 @@ impl Servers {
         let registry = Registry::connect(&self.redis).with_context(|| self.at_redis())?;
         let found = registry.gateways().await.with_context(|| self.at_redis())?;
         let gateways: BTreeMap<_, _> = found.into_iter().collect();
-        let listed = gateways.into_iter().map(|(gateway, GatewayState { online, broker, at })| Gateway {
-            gateway,
-            online,
-            broker: broker.to_string(),
-            at,
+        let macs: Vec<_> = gateways.keys().copied().collect();
+        let windows = registry.windows(&macs, &WindowPolicy::default()).await.with_context(|| self.at_redis())?;
+        let listed = gateways.into_iter().zip(windows).map(|((gateway, state), window)| {
+            let GatewayState { online, broker, at } = state;
+            Gateway { gateway, online, broker: broker.to_string(), at, window: window.map(Into::into) }
         });
         Ok(listed.collect())
     }

@@ -131,7 +131,7 @@ mod tests {
 
     fn tables(connection: &Connection) -> Vec<(String, String)> {
         let mut rows = connection
-            .prepare("SELECT name, group_concat(p.name || p.type) FROM sqlite_master m, pragma_table_info(m.name) p GROUP BY m.name ORDER BY m.name")
+            .prepare("SELECT m.name, group_concat(p.name || p.type) FROM sqlite_master m, pragma_table_info(m.name) p GROUP BY m.name ORDER BY m.name")
             .unwrap();
         let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<rusqlite::Result<_>>().unwrap()

@@ -5,6 +5,7 @@ use crate::queue::{Prefetch, QueueError, error::Doing};
 use crate::service::{SecretUrl, url_type};
 use futures::StreamExt;
 use lapin::{ConnectionProperties, Event, uri::AMQPUri};
+use protocol::names::amqp;
 use std::time::Duration;
 use url::Host;
 
@@ -95,8 +96,17 @@ impl Connection {
     }
 
     pub(in crate::queue) async fn waiting(&self) -> Result<u32, QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::waiting(&channel).await
+        let mut waiting = 0_u32;
+        for (priority, seconds) in amqp::waiting_queues() {
+            // A queue that was never needed does not exist, and to ask for it closes the channel.
+            let channel = self.plain_channel().await?;
+            let Ok((messages, _)) = topology::counts(&channel, &amqp::waiting_queue(priority, seconds)).await else {
+                continue;
+            };
+            waiting = waiting.saturating_add(messages);
+            channel.close(200, "done".into()).await.doing("closing a channel")?;
+        }
+        Ok(waiting)
     }
 
     pub(in crate::queue) async fn lost(&self) -> QueueError {

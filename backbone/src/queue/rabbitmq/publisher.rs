@@ -1,11 +1,13 @@
 //! Publishing messages to RabbitMQ, with its confirmation.
 
+use super::topology;
 use crate::queue::{Message, QueueError, Routed, error::Doing, publisher::lines};
 use lapin::{
     BasicProperties, Channel, Confirmation, PublisherConfirm,
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
+use protocol::Priority;
 use protocol::{Turn, names::amqp};
 use std::{
     pin::pin,
@@ -35,6 +37,22 @@ impl Publisher {
                 Err(QueueError::Refused(message.routing_key.to_owned()))
             }
         }
+    }
+}
+
+impl Publisher {
+    /// Publishes into a queue in which tasks wait, and declares it where it is missing.
+    pub(in crate::queue) async fn publish_waiting(
+        &self,
+        message: Message<'_>,
+        priority: Priority,
+        seconds: u64,
+    ) -> Result<Routed, QueueError> {
+        if self.publish(message.clone()).await? == Routed::Yes {
+            return Ok(Routed::Yes);
+        }
+        topology::declare_waiting(&self.channel, priority, seconds).await?;
+        self.publish(message).await
     }
 }
 

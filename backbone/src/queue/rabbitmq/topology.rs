@@ -24,11 +24,6 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         let declared = channel.queue_declare(queue.into(), durable, task_arguments()).await;
         declared.doing("declaring the queues of tasks")?;
     }
-    for (priority, seconds) in amqp::waiting_queues() {
-        let queue = amqp::waiting_queue(priority, seconds);
-        let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
-        declared.doing("declaring the queues in which tasks wait")?;
-    }
     // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
     channel
         .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
@@ -43,6 +38,19 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         .exchange_declare(amqp::RESULTS.into(), ExchangeKind::Topic, options, FieldTable::default())
         .await
         .doing("declaring the exchange esl.results")
+}
+
+/// Declares a queue in which tasks wait: when the first one does, for a quorum queue is not cheap.
+pub(in crate::queue) async fn declare_waiting(
+    channel: &Channel,
+    priority: Priority,
+    seconds: u64,
+) -> Result<(), QueueError> {
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let queue = amqp::waiting_queue(priority, seconds);
+    let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
+    declared.doing("declaring a queue in which tasks wait")?;
+    Ok(())
 }
 
 fn task_arguments() -> FieldTable {
@@ -105,13 +113,4 @@ pub(in crate::queue) async fn counts(channel: &Channel, queue: &str) -> Result<(
         .await
         .doing("asking how many messages wait in a queue")?;
     Ok((queue.message_count(), queue.consumer_count()))
-}
-
-/// All that wait, whatever their delay.
-pub(in crate::queue) async fn waiting(channel: &Channel) -> Result<u32, QueueError> {
-    let mut waiting = 0_u32;
-    for (priority, seconds) in amqp::waiting_queues() {
-        waiting = waiting.saturating_add(counts(channel, &amqp::waiting_queue(priority, seconds)).await?.0);
-    }
-    Ok(waiting)
 }
