@@ -16,9 +16,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --release --locked --workspace --bins \
     && install -D -t /programs target/release/task-worker target/release/fwd-router target/release/bck-router \
        target/release/store-api target/release/gateway-emulator target/release/standalone target/release/esl
+WORKDIR /empty
 
 FROM scratch AS prebuilt
 COPY dist/ /programs/
+WORKDIR /empty
 
 FROM ${BINARIES} AS programs
 
@@ -58,9 +60,12 @@ COPY --from=programs /programs/gateway-emulator /usr/local/bin/
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s CMD ["/usr/local/bin/gateway-emulator", "--health"]
 ENTRYPOINT ["/usr/local/bin/gateway-emulator"]
 
-# The data folder is a volume, which must belong to 65532; the API stays inside without API_ADDR and API_TOKENS.
+# A volume takes its owner from the folder here; one from elsewhere must belong to 65532. The API serves others than
+# itself with API_ADDR and API_TOKENS only.
 FROM runtime AS standalone
 COPY --from=programs /programs/standalone /usr/local/bin/
+COPY --from=programs --chown=65532:65532 /empty /data
+VOLUME /data
 ENV DATA_DIR=/data MQTT_LISTEN=0.0.0.0:1883
 EXPOSE 1883 8080
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/usr/local/bin/standalone", "--health"]
