@@ -77,6 +77,7 @@ impl Answers {
 
     /// Routes what arrived together: one round trip to Redis, then each by itself.
     async fn route(self: Arc<Self>, messages: Vec<Incoming>) {
+        let came = Instant::now();
         self.metrics.answers.inc_by(messages.len() as u64);
         let mut taken = Vec::with_capacity(messages.len());
         for message in messages {
@@ -92,8 +93,8 @@ impl Answers {
         let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
         let finished = self.finish(&answers).await;
         let this = &self;
-        let ends =
-            taken.into_iter().zip(finished).map(|((message, heard), finished)| this.end(message, heard, finished));
+        let end = |((message, heard), finished)| this.end(message, heard, finished, came);
+        let ends = taken.into_iter().zip(finished).map(end);
         ends.collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -119,10 +120,10 @@ impl Answers {
         }
     }
 
-    async fn end(&self, message: Incoming, heard: Heard, finished: Option<Finished>) {
+    async fn end(&self, message: Incoming, heard: Heard, finished: Option<Finished>, came: Instant) {
         tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
         let reason = match finished {
-            Some(Finished::Reply { id, reply_to }) => return self.reply(message, &heard, id, reply_to).await,
+            Some(Finished::Reply { id, reply_to }) => return self.reply(message, came, &heard, id, reply_to).await,
             Some(Finished::Late { gone_back: true }) => {
                 self.replies.repair(heard.answer.label).await;
                 "late"
@@ -150,14 +151,14 @@ impl Answers {
             && self.suspicions.lock().unwrap_or_else(PoisonError::into_inner).allow()
     }
 
-    async fn reply(&self, message: Incoming, heard: &Heard, id: CorrelationId, reply_to: String) {
+    async fn reply(&self, answer: Incoming, came: Instant, heard: &Heard, id: CorrelationId, reply_to: String) {
         let (outcome, error) = match &heard.answer.result {
             Ok(()) => (ReplyOutcome::Ack, None),
             Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
         };
         let reply = Reply { label: heard.answer.label, outcome, error, gateway: Some(heard.gateway) };
         let body = serde_json::to_vec(&reply).unwrap_or_default();
-        self.replies.send(Outgoing { id, reply_to, body, answer: message }).await;
+        self.replies.send(Outgoing { id, reply_to, body, answer, came }).await;
     }
 }
 

@@ -8,7 +8,10 @@ use backbone::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{CorrelationId, LabelMac, Task, TaskId, names::amqp};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -27,6 +30,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
     /// The gateway's answer, which is acknowledged when RabbitMQ has the reply.
     pub(crate) answer: Incoming,
+    /// When that came.
+    pub(crate) came: Instant,
 }
 
 impl Outgoing {
@@ -137,8 +142,9 @@ impl Confirmer {
                 Some(returned) => {
                     self.metrics.replies.inc_by(run.len().saturating_sub(returned) as u64);
                     self.metrics.drop_answers("asker_gone", returned);
-                    for sent in run {
-                        sent.outgoing.answer.acknowledge().await;
+                    for Sent { outgoing, .. } in run {
+                        self.metrics.answered(outgoing.came);
+                        outgoing.answer.acknowledge().await;
                     }
                 }
                 None => unconfirmed.extend(run),
@@ -162,6 +168,7 @@ impl Confirmer {
             Ok(Routed::Nowhere) => self.metrics.drop_answer("asker_gone"),
             Err(_) => self.metrics.drop_answer("no_queue"),
         }
+        self.metrics.answered(outgoing.came);
         outgoing.answer.acknowledge().await;
     }
 }

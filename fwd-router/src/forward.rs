@@ -12,7 +12,11 @@ use protocol::{
     GatewayMac, Reply, ReplyOutcome, Timestamp,
     names::mqtt::{Channel, topic},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What lives longer than a session.
 #[derive(Debug, Clone)]
@@ -74,7 +78,7 @@ impl Forwarder {
     pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>) {
         let mut done = Vec::new();
         let mut requests = Vec::with_capacity(deliveries.len());
-        let at = now();
+        let (at, began) = (now(), Instant::now());
         for delivery in deliveries {
             let ticket = delivery.ticket;
             self.parts.metrics.redelivered.inc_by(delivery.redelivered.into());
@@ -82,13 +86,13 @@ impl Forwarder {
                 Ok(request) => requests.push(request),
                 Err(reason) => {
                     tracing::debug!(reason, "request dropped: it can't be read");
-                    self.parts.metrics.count("malformed");
+                    self.parts.metrics.count("malformed", began.elapsed());
                     done.push(ticket);
                 }
             }
         }
         let started = self.start(&requests).await;
-        let ends = requests.into_iter().zip(started).map(|(request, started)| self.end(request, started));
+        let ends = requests.into_iter().zip(started).map(|(request, started)| self.end(request, started, began));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
         self.settle(&done).await;
         while let Some(tickets) = ends.next().await {
@@ -139,7 +143,7 @@ impl Forwarder {
         self.parts.brokers.iter().find(|client| client.broker() == name)
     }
 
-    async fn end(&self, request: Request, started: Started) -> Ticket {
+    async fn end(&self, request: Request, started: Started, began: Instant) -> Ticket {
         let end = match started {
             Started::Send(gateway) => self.send(&request, gateway).await,
             Started::NoRoute => End::Reply(ReplyOutcome::NoRoute, None),
@@ -149,10 +153,11 @@ impl Forwarder {
             Started::Done => End::Nothing,
         };
         tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?started, ?end, "request");
-        self.parts.metrics.count(end.name());
+        let name = end.name();
         if let End::Reply(outcome, error) = end {
             self.reply(&request, outcome, error).await;
         }
+        self.parts.metrics.count(name, began.elapsed());
         request.ticket
     }
 
