@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories bench fuzz clean
+.PHONY: help demo cluster-demo up test check docs stories release dist compose-test bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,17 @@ stories:
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
+
+PROGRAMS := task-worker fwd-router bck-router store-api gateway-emulator standalone esl
+PROFILE ?= release
+
+dist: ## Programs without debug information in dist/, from which images can be built without a crate registry
+	rm -rf dist && mkdir dist
+	for program in $(PROGRAMS); do strip --strip-debug -o dist/$$program target/$(PROFILE)/$$program || exit 1; done
+
+compose-test: ## Build the images, bring docker-compose.yml up, and drive the demo through it
+	$(CARGO) build $(if $(filter release,$(PROFILE)),--release) --locked --workspace --bins
+	compose/test
 
 bench: release ## CPU, rate and latency of an RPC, on private servers
 	target/release/bench rpc

@@ -86,6 +86,7 @@ impl Answers {
 
     /// Routes what arrived together: one round trip to Redis, then each by itself.
     async fn route(self: Arc<Self>, messages: Vec<Incoming>) {
+        let came = Instant::now();
         self.metrics.answers.inc_by(messages.len() as u64);
         let mut taken = Vec::with_capacity(messages.len());
         for message in messages {
@@ -108,7 +109,7 @@ impl Answers {
             tracing::debug!(gateway.mac = %heard.gateway, device.mac = %heard.answer.label, ?finished, "answer");
             match finished {
                 Some(Finished::Reply { id, reply_to }) => {
-                    answered.push(Answered { id, reply_to, reply: heard.reply(), answer: message });
+                    answered.push(Answered { id, reply_to, reply: heard.reply(), answer: message, came });
                 }
                 finished => dropped.push(this.drop_answer(message, heard, finished)),
             }

@@ -8,7 +8,10 @@ use backbone::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use protocol::{CorrelationId, LabelMac, Reply, Task, TaskId, names::amqp};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -25,8 +28,8 @@ pub(crate) struct Outgoing {
     id: Option<CorrelationId>,
     /// The reply as JSON, or several, a line each, which name their RPCs themselves.
     body: Vec<u8>,
-    /// The gateways' answers, which are acknowledged when RabbitMQ has the replies.
-    answers: Vec<Incoming>,
+    /// The gateways' answers, which are acknowledged when RabbitMQ has the replies, and when they came.
+    answers: Vec<(Incoming, Instant)>,
 }
 
 /// A reply to an RPC.
@@ -40,6 +43,8 @@ pub(crate) struct Answered {
     pub(crate) reply: Reply,
     /// The gateway's answer that it comes from.
     pub(crate) answer: Incoming,
+    /// When that came.
+    pub(crate) came: Instant,
 }
 
 impl Outgoing {
@@ -60,8 +65,8 @@ impl Outgoing {
     }
 
     fn one(answered: Answered, by_itself: bool) -> Self {
-        let Answered { id, reply_to, reply, answer } = answered;
-        let mut outgoing = Self { reply_to, id: None, body: Vec::new(), answers: vec![answer] };
+        let Answered { id, reply_to, reply, answer, came } = answered;
+        let mut outgoing = Self { reply_to, id: None, body: Vec::new(), answers: vec![(answer, came)] };
         if by_itself {
             outgoing.id = Some(id);
             outgoing.write(&reply);
@@ -71,10 +76,10 @@ impl Outgoing {
         outgoing
     }
 
-    fn push(&mut self, Answered { id, reply, answer, .. }: Answered) {
+    fn push(&mut self, Answered { id, reply, answer, came, .. }: Answered) {
         self.body.push(b'\n');
         self.write(&Reply { id: Some(id), ..reply });
-        self.answers.push(answer);
+        self.answers.push((answer, came));
     }
 
     fn write(&mut self, reply: &Reply) {
@@ -190,8 +195,8 @@ impl Confirmer {
                     let replies: usize = run.iter().map(|sent| sent.outgoing.answers.len()).sum();
                     self.metrics.replies.inc_by(replies.saturating_sub(returned) as u64);
                     self.metrics.drop_answers("asker_gone", returned);
-                    for sent in run {
-                        acknowledge(sent.outgoing.answers).await;
+                    for Sent { outgoing, .. } in run {
+                        self.acknowledge(outgoing).await;
                     }
                 }
                 None => unconfirmed.extend(run),
@@ -216,13 +221,14 @@ impl Confirmer {
             Ok(Routed::Nowhere) => self.metrics.drop_answers("asker_gone", replies),
             Err(_) => self.metrics.drop_answers("no_queue", replies),
         }
-        acknowledge(outgoing.answers).await;
+        self.acknowledge(outgoing).await;
     }
-}
 
-async fn acknowledge(answers: Vec<Incoming>) {
-    for answer in answers {
-        answer.acknowledge().await;
+    async fn acknowledge(&self, outgoing: Outgoing) {
+        for (answer, came) in outgoing.answers {
+            self.metrics.answered(came);
+            answer.acknowledge().await;
+        }
     }
 }
 

@@ -14,7 +14,11 @@ use protocol::{
     GatewayMac, LabelMac, Reply, ReplyOutcome, Timestamp, WaitFor,
     names::mqtt::{Channel, topic},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// What lives longer than a session.
 #[derive(Debug, Clone)]
@@ -103,7 +107,7 @@ impl Forwarder {
     pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler) {
         let mut requests = Vec::with_capacity(deliveries.len());
         let mut unsettled = Unsettled { messages: Vec::with_capacity(deliveries.len()), settler };
-        let at = now();
+        let (at, began) = (now(), Instant::now());
         for (message, delivery) in deliveries.into_iter().enumerate() {
             self.parts.metrics.redelivered.inc_by(delivery.redelivered.into());
             let ticket = delivery.ticket;
@@ -113,7 +117,7 @@ impl Forwarder {
                     Ok(request) => requests.push(request),
                     Err(reason) => {
                         tracing::debug!(reason, "request dropped: it can't be read");
-                        self.parts.metrics.count("malformed");
+                        self.parts.metrics.count("malformed", began.elapsed());
                     }
                 }
             }
@@ -121,7 +125,7 @@ impl Forwarder {
         }
         let started = self.start(&requests).await;
         let admitted = self.parts.admit(&requests, started).await;
-        let ends = requests.into_iter().zip(admitted).map(|(request, admitted)| self.end(request, admitted));
+        let ends = requests.into_iter().zip(admitted).map(|(request, admitted)| self.end(request, admitted, began));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
         unsettled.settle_unreadable().await;
         while let Some(ended) = ends.next().await {
@@ -156,7 +160,7 @@ impl Forwarder {
     }
 
     /// Ends a request, and tells which message it came in.
-    async fn end(&self, request: Request, admitted: Admitted) -> usize {
+    async fn end(&self, request: Request, admitted: Admitted, began: Instant) -> usize {
         let end = match admitted {
             Admitted::Send(gateway) => self.send(&request, gateway).await,
             Admitted::Full(retry_after) => End::Wait(WaitFor::GatewayFull, retry_after),
@@ -168,10 +172,11 @@ impl Forwarder {
             Admitted::Not(Started::Done | Started::Send(_)) => End::Nothing,
         };
         tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?admitted, ?end, "request");
-        self.parts.metrics.count(end.name());
+        let name = end.name();
         if let Some(reply) = end.reply(request.head.label) {
             self.reply(&request, &reply).await;
         }
+        self.parts.metrics.count(name, began.elapsed());
         request.message
     }
 

@@ -38,7 +38,11 @@ use execute::{Disposition, Executor};
 use intake::{Intake, Taken};
 use metrics::Metrics;
 use protocol::{Priority, names::amqp};
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
@@ -178,7 +182,7 @@ impl Worker {
 /// session; the message is then not acknowledged, so it is delivered again.
 async fn handle(executor: Arc<Executor>, settler: Settler, delivery: Delivery, failed: mpsc::Sender<Interrupted>) {
     let metrics = &executor.driver.metrics;
-    let _in_hand = metrics.task_in_hand();
+    let (_in_hand, began) = (metrics.task_in_hand(), Instant::now());
     let disposition = match executor.execute(&delivery).await {
         // What the ledger can never hold will not be better when it is delivered again.
         Err(Interrupted::Ledger(error @ LedgerError::Refused { .. })) => {
@@ -190,7 +194,7 @@ async fn handle(executor: Arc<Executor>, settler: Settler, delivery: Delivery, f
         Ok(disposition) => settle(&executor, &settler, &delivery, disposition).await,
         Err(error) => Err(error),
     };
-    metrics.count_task(settled.as_ref().copied().unwrap_or("interrupted"));
+    metrics.count_task(settled.as_ref().copied().unwrap_or("interrupted"), began.elapsed());
     match settled {
         Ok(_) | Err(Interrupted::Stopping) => {}
         // One failure ends the session; that others follow is no news.

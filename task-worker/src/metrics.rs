@@ -28,6 +28,7 @@ pub(crate) struct OutcomeLabel {
 pub(crate) struct Metrics {
     tasks: Family<End, Counter>,
     tasks_parked: Family<Reason, Counter>,
+    task_seconds: Histogram,
     outcomes: Family<OutcomeLabel, Counter>,
     rpcs: Family<End, Counter>,
     rpc_seconds: Histogram,
@@ -43,6 +44,7 @@ impl Metrics {
         let metrics = Self {
             tasks: Family::default(),
             tasks_parked: Family::default(),
+            task_seconds: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 180.0]),
             outcomes: Family::default(),
             rpcs: Family::default(),
             rpc_seconds: Histogram::new([
@@ -57,6 +59,8 @@ impl Metrics {
         registry.register("tasks", "Tasks settled, by how", metrics.tasks.clone());
         let help = "Tasks put off for their labels that wait, by what for";
         registry.register("tasks_parked", help, metrics.tasks_parked.clone());
+        let help = "Time from a task's delivery until it is settled";
+        registry.register("task_seconds", help, metrics.task_seconds.clone());
         registry.register("outcomes", "Outcomes of labels recorded by this worker", metrics.outcomes.clone());
         registry.register("rpcs", "RPCs made, by how they ended", metrics.rpcs.clone());
         let help = "Time from an RPC's request to its reply or timeout";
@@ -80,8 +84,9 @@ impl Metrics {
         Counted::new(&self.rpcs_in_flight)
     }
 
-    pub(crate) fn count_task(&self, end: &'static str) {
+    pub(crate) fn count_task(&self, end: &'static str, took: Duration) {
         self.tasks.get_or_create(&End { end }).inc();
+        self.task_seconds.observe(took.as_secs_f64());
     }
 
     pub(crate) fn count_parked(&self, what: WaitFor) {

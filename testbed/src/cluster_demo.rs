@@ -50,7 +50,7 @@ impl ClusterDemo {
         self.esl(stack, &["bind", bindings]).await?;
         let enqueue = ["enqueue", prices, "--store", &self.sheets.store, "--batch", "demo", "--watch"];
         self.esl(stack, &enqueue).await?;
-        say_wrong(&stack.emulator, wanted, SETTLE).await
+        say_wrong(&stack.emulator.admin_url(), wanted, SETTLE).await
     }
 
     /// Runs the project's command line tool, which speaks to the terminal by itself.

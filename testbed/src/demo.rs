@@ -105,7 +105,7 @@ impl Demo {
         let balance: Vec<_> = balance.iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
         println!("{}; {:.0} labels/s", balance.join(", "), batch.labels_per_second.unwrap_or(0.0));
         say_latencies(&store.latencies(wanted.keys()).await?);
-        let all_right = say_wrong(&store.role, wanted, SETTLE).await?;
+        let all_right = say_wrong(&store.role.admin_url(), wanted, SETTLE).await?;
         let api = &store.api;
         let label = wanted.keys().next().context("finding a label")?;
         println!("\ncurl {api}/v1/batches/{BATCH}");

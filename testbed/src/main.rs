@@ -1,5 +1,6 @@
 //! `testbed`: installs the servers, and runs them for tests, trials and the demo.
 
+mod check;
 mod cluster_demo;
 mod demo;
 mod exec;
@@ -9,8 +10,9 @@ mod up;
 
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::Parser;
-use testbed::install::ensure_installed;
+use testbed::{Tool, install::ensure_installed};
 
 /// Private RabbitMQ, Redis, Mosquitto and MongoDB, and the roles as real processes, on this machine.
 #[derive(Parser)]
@@ -26,6 +28,13 @@ enum Command {
     Demo(demo::Demo),
     /// The same on real servers with two of each role.
     ClusterDemo(cluster_demo::ClusterDemo),
+    /// Check that the labels of an emulator that runs elsewhere show the demo's prices.
+    Check(check::Check),
+    /// Install a program that checks deployments, such as kubectl, and say where it is.
+    Tool {
+        /// As the program is called.
+        name: String,
+    },
 }
 
 #[tokio::main]
@@ -36,9 +45,17 @@ async fn main() -> ExitCode {
         Command::Up(up) => up.run().await,
         Command::Demo(demo) => demo.run().await,
         Command::ClusterDemo(demo) => demo.run().await,
+        Command::Check(check) => check.run().await,
+        Command::Tool { name } => say_where(&name).await,
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("testbed: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+async fn say_where(name: &str) -> Result<ExitCode> {
+    let tool = Tool::named(name).with_context(|| format!("{name} is none of the tools"))?;
+    println!("{}", tool.path().await?.display());
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,11 @@ use anyhow::{Context, Result};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::server::http_client;
+use crate::server::http_builder;
+use std::time::Duration;
+
+/// A virtual host with its quorum queues takes a while to make and to delete on a busy machine.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// A client of one RabbitMQ's management API, as user `guest`.
 #[derive(Debug, Clone)]
@@ -16,7 +20,10 @@ pub struct Management {
 impl Management {
     /// A client of the API at `url`, such as `http://127.0.0.1:15672`.
     pub fn new(url: &str) -> Result<Self> {
-        Ok(Self { client: http_client()?, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self {
+            client: http_builder().timeout(ANSWER_LIMIT).build().context("building the HTTP client")?,
+            url: url.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// The URL given to [`Self::new`].

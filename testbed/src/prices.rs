@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use testbed::Role;
 
 /// Labels may need so long to show what the books say.
 pub(crate) const SETTLE: Duration = Duration::from_secs(10);
@@ -76,8 +75,9 @@ impl Sheets {
     }
 }
 
-/// Says how many labels show their price, and some that don't after a while. Whether all do.
-pub(crate) async fn say_wrong(emulator: &Role, wanted: &BTreeMap<String, String>, settle: Duration) -> Result<bool> {
+/// Says how many labels show their price, and some that don't after a while, by the emulator's admin port. Whether all
+/// do.
+pub(crate) async fn say_wrong(emulator: &str, wanted: &BTreeMap<String, String>, settle: Duration) -> Result<bool> {
     let end = Instant::now() + settle;
     loop {
         let wrong = wrong_labels(emulator, wanted).await?;
@@ -93,9 +93,10 @@ pub(crate) async fn say_wrong(emulator: &Role, wanted: &BTreeMap<String, String>
 }
 
 /// One line for each label that doesn't show what it should.
-async fn wrong_labels(emulator: &Role, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
-    let labels: Vec<EmulatedLabel> =
-        serde_json::from_value(emulator.json("/labels").await?).context("reading the emulator's labels")?;
+async fn wrong_labels(emulator: &str, wanted: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    let answer = reqwest::get(format!("{emulator}/labels")).await.and_then(reqwest::Response::error_for_status);
+    let labels = answer.context("asking the emulator for its labels")?.json::<Vec<EmulatedLabel>>().await;
+    let labels = labels.context("reading the emulator's labels")?;
     let shown: BTreeMap<_, _> = labels.into_iter().map(|label| (wire_mac(&label.mac), label.shown)).collect();
     let mut wrong = BTreeSet::new();
     for (mac, price) in wanted {

@@ -20,6 +20,8 @@ const EPMD_ATTEMPTS: usize = 5;
 pub struct RabbitMqOptions {
     /// Further lines of `rabbitmq.conf`; the last of a kind wins.
     pub extra_config: Vec<String>,
+    /// The port of 127.0.0.1 on which its plugin for Prometheus serves; without one there is no such plugin.
+    pub prometheus: Option<u16>,
 }
 
 /// A RabbitMQ on 127.0.0.1, user and password `guest`, with the management plugin but without its
@@ -119,8 +121,18 @@ fn write_config(folder: &Path, port: u16, management: u16, options: &RabbitMqOpt
          {}\n",
         options.extra_config.join("\n"),
     );
-    std::fs::write(folder.join("rabbitmq.conf"), config).context("writing rabbitmq.conf")?;
-    std::fs::write(folder.join("enabled_plugins"), "[rabbitmq_management].\n").context("writing enabled_plugins")
+    let (plugins, prometheus) = match options.prometheus {
+        // Fresh figures: by default queues tell theirs every five seconds.
+        Some(port) => {
+            let config = format!(
+                "prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\ncollect_statistics_interval = 1000\n"
+            );
+            ("[rabbitmq_management,rabbitmq_prometheus].\n", config)
+        }
+        None => ("[rabbitmq_management].\n", String::new()),
+    };
+    std::fs::write(folder.join("rabbitmq.conf"), config + &prometheus).context("writing rabbitmq.conf")?;
+    std::fs::write(folder.join("enabled_plugins"), plugins).context("writing enabled_plugins")
 }
 
 fn environment(folder: &Path, epmd: u16, port: u16) -> Result<Vec<(&'static str, String)>> {

@@ -12,6 +12,8 @@ use crate::{
 pub struct ServersConfig {
     /// A RabbitMQ of one's own even if the run shares one: needed to kill, pause or stop it.
     pub own_rabbitmq: bool,
+    /// What that is started with.
+    pub rabbitmq: RabbitMqOptions,
     /// A MongoDB of one's own even if the run shares one: needed to kill, pause or stop it.
     pub own_mongodb: bool,
     /// How many Mosquittos.
@@ -22,7 +24,13 @@ pub struct ServersConfig {
 
 impl Default for ServersConfig {
     fn default() -> Self {
-        Self { own_rabbitmq: false, own_mongodb: false, mosquittos: 1, mosquitto: MosquittoOptions::default() }
+        Self {
+            own_rabbitmq: false,
+            rabbitmq: RabbitMqOptions::default(),
+            own_mongodb: false,
+            mosquittos: 1,
+            mosquitto: MosquittoOptions::default(),
+        }
     }
 }
 
@@ -57,7 +65,7 @@ impl Servers {
         let shared = SharedServers::from_env()?;
         let name = unique_name();
         let (rabbitmq, mongodb, redis, mosquittos) = tokio::try_join!(
-            rabbitmq(shared.as_ref().filter(|_| !config.own_rabbitmq), &name),
+            rabbitmq(shared.as_ref().filter(|_| !config.own_rabbitmq), &config.rabbitmq, &name),
             mongodb(shared.as_ref().filter(|_| !config.own_mongodb), &name),
             Redis::start(RedisOptions::default()),
             start_mosquittos(config),
@@ -108,12 +116,16 @@ impl Servers {
     }
 }
 
-async fn rabbitmq(shared: Option<&SharedServers>, vhost: &str) -> Result<(Option<RabbitMq>, Management, String)> {
+async fn rabbitmq(
+    shared: Option<&SharedServers>,
+    options: &RabbitMqOptions,
+    vhost: &str,
+) -> Result<(Option<RabbitMq>, Management, String)> {
     if let Some(shared) = shared {
         let url = shared.create_vhost(vhost).await?;
         return Ok((None, shared.management().clone(), url));
     }
-    let own = RabbitMq::start(RabbitMqOptions::default()).await?;
+    let own = RabbitMq::start(options.clone()).await?;
     let url = own.create_vhost(vhost).await?;
     let management = own.management().clone();
     Ok((Some(own), management, url))

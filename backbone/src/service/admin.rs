@@ -2,7 +2,12 @@
 
 use axum::{Router, extract::State, http::StatusCode, http::header, response::IntoResponse, routing::get};
 use prometheus_client::{
-    encoding::text::{encode_eof, encode_registry},
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeMetric,
+        text::{encode_eof, encode_registry},
+    },
+    metrics::gauge::ConstGauge,
     registry::Registry,
 };
 use std::{
@@ -40,6 +45,15 @@ impl Readiness {
 
     fn is_draining(&self) -> bool {
         self.0.load(Ordering::Relaxed) == DRAINING
+    }
+}
+
+/// Each role's gauge `ready`: where nobody but Prometheus looks at `/ready`, a role that waits for a server is seen, too.
+impl Collector for Readiness {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let ready = ConstGauge::new(i64::from(self.is_ready()));
+        let help = "Whether all that the role needs is connected";
+        ready.encode(encoder.encode_descriptor("ready", help, None, ready.metric_type())?)
     }
 }
 
@@ -177,9 +191,10 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
 
     fn role(name: &'static str) -> Role {
-        let mut metrics = Registry::with_prefix(name);
+        let (mut metrics, readiness) = (Registry::with_prefix(name), Readiness::default());
         metrics.register("size", "How large it is", Gauge::<i64>::default());
-        Role { name, readiness: Readiness::default(), metrics }
+        metrics.register_collector(Box::new(readiness.clone()));
+        Role { name, readiness, metrics }
     }
 
     #[test]
@@ -207,7 +222,10 @@ mod tests {
 
     #[test]
     fn the_metrics_of_all_roles_are_one_text() {
-        let text = encode(&[role("worker"), role("router")]).unwrap();
+        let roles = [role("worker"), role("router")];
+        roles[1].readiness.set(true);
+        let text = encode(&roles).unwrap();
+        assert!(text.contains("\nworker_ready 0\n") && text.contains("\nrouter_ready 1\n"), "{text}");
         assert!(text.contains("\nworker_size 0\n") && text.contains("\nrouter_size 0\n"), "{text}");
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
     }

@@ -1,6 +1,7 @@
 //! Configuration: every flag is also an environment variable, and a bad one is one sentence.
 
-use clap::{Args, Parser, error::ContextKind, error::ErrorKind};
+use super::health;
+use clap::{ArgMatches, Args, Parser, error::ContextKind, error::ErrorKind};
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode, time::Duration};
 
 /// What every role can be told.
@@ -21,6 +22,10 @@ pub struct ServiceArgs {
     /// How to log: text for people, json for machines
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
+
+    /// Ask the process that serves ADMIN_ADDR whether it lives, and exit with 0 if it does, else with 1
+    #[arg(long)]
+    pub health: bool,
 }
 
 /// Reads a duration with its unit, such as `500ms`, `15s` or `2m`.
@@ -34,10 +39,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads flags and environment. Bad configuration is one sentence on standard error and exit code 2.
+/// Reads flags and environment. Bad configuration is one sentence on standard error and exit code 2. Told `--health`, it
+/// asks the process that is configured so, which is all that this one does: ports and folders belong to the other.
 ///
 /// # Errors
-/// With the exit code: 0 after `--help` and `--version`, else 2.
+/// With the exit code: 0 after `--help` and `--version`, that of `--health`, else 2.
 pub fn parse<C: Parser>() -> Result<C, ExitCode> {
     parse_from(std::env::args_os())
 }
@@ -45,18 +51,32 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
 /// The same with flags from elsewhere, of which the first is the program's name: for a process that has several roles.
 ///
 /// # Errors
-/// With the exit code: 0 after `--help` and `--version`, else 2.
+/// With the exit code: 0 after `--help` and `--version`, that of `--health`, else 2.
 pub fn parse_from<C: Parser>(args: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<C, ExitCode> {
-    C::try_parse_from(args).map_err(|error| match error.kind() {
+    let matches = C::command().try_get_matches_from(args).map_err(|error| refuse(&error))?;
+    if let Some(addr) = asked_for_health(&matches) {
+        return Err(health::probe(addr));
+    }
+    C::from_arg_matches(&matches).map_err(|error| refuse(&error.format(&mut C::command())))
+}
+
+/// The admin port to ask, if this is what the process is for; `None` also of a program without an admin port.
+fn asked_for_health(matches: &ArgMatches) -> Option<SocketAddr> {
+    let asked = *matches.try_get_one::<bool>("health").ok()??;
+    asked.then(|| matches.get_one("admin_addr").copied()).flatten()
+}
+
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let _ = error.print();
             ExitCode::from(u8::from(error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) * 2)
         }
         _ => {
-            eprintln!("{}", sentence(&error));
+            eprintln!("{}", sentence(error));
             ExitCode::from(2)
         }
-    })
+    }
 }
 
 /// One sentence that names the variable, and the value unless it may hold a password.
@@ -104,6 +124,21 @@ mod tests {
         let error = message(&["x"]);
         assert_eq!(error, "the following required arguments were not provided: --amqp-url <AMQP_URL>");
         assert_eq!(Config::parse_from(["x", "--amqp-url", "amqp://h"]).rpc_timeout, Duration::from_secs(15));
+    }
+
+    #[test]
+    fn only_a_program_with_an_admin_port_can_be_asked_for_health() {
+        #[derive(Debug, Parser)]
+        struct Role {
+            #[command(flatten)]
+            service: ServiceArgs,
+        }
+        let asked = |args: &[&str]| asked_for_health(&<Role as clap::CommandFactory>::command().get_matches_from(args));
+        assert_eq!(asked(&["x", "--health", "--admin-addr", "127.0.0.1:9"]), Some("127.0.0.1:9".parse().unwrap()));
+        assert_eq!(asked(&["x"]), None);
+        assert!(!Role::parse_from(["x"]).service.health);
+        let matches = <Config as clap::CommandFactory>::command().get_matches_from(["x", "--amqp-url", "amqp://h"]);
+        assert_eq!(asked_for_health(&matches), None);
     }
 
     #[test]

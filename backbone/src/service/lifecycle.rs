@@ -56,7 +56,8 @@ impl Service {
 
     /// Opens the admin port with the metrics registered so far; `more` is what else the role serves there.
     pub fn open_admin_port(&mut self, more: axum::Router) {
-        let metrics = std::mem::take(&mut self.metrics);
+        let mut metrics = std::mem::take(&mut self.metrics);
+        metrics.register_collector(Box::new(self.readiness.clone()));
         self.admin.open(Part { name: self.name, readiness: self.readiness.clone(), metrics, more });
     }
 }

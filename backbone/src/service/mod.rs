@@ -8,6 +8,7 @@ mod admin;
 mod backoff;
 mod clock;
 mod config;
+mod health;
 mod lifecycle;
 mod secret_url;
 mod session;
