@@ -19,7 +19,7 @@ async function open(options = {}) {
 // Whatever the browser complains about is a failure: a blocked script, a request to elsewhere, a dialog.
 function watch(page) {
   page.on('console', (message) => {
-    const expected = /status of (401|403|404|503)|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|sseError|ERR_CONNECTION_RESET/;
+    const expected = /status of (401|403|404|503)|ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|sseError|ERR_CONNECTION_RESET|\[object Event\]/;
     if (message.type() === 'error' && !expected.test(message.text() + message.location().url)) complaints.push(message.text());
   });
   page.on('pageerror', (error) => complaints.push(String(error)));

@@ -5,7 +5,7 @@ import { BATTERY, launch, logIn, mac, Server, STORE } from './server.mjs';
 
 const [binary, folder] = process.argv.slice(2);
 const SIZES = { phone: [390, 844], desk: [1280, 800], wall: [1920, 1080] };
-const server = await Server.start(binary, { gateways: 8, labels: 2_400, args: ['--write-time', '80ms'] });
+const server = await Server.start(binary, { gateways: 8, labels: 2_400, writeTime: '80ms' });
 const browser = await launch();
 try {
   await mkdir(folder, { recursive: true });

@@ -45,7 +45,7 @@ export async function until(what, condition, limit = 30_000) {
 }
 
 export class Server {
-  static async start(binary, { gateways = 6, labels = 240, args = [] } = {}) {
+  static async start(binary, { gateways = 6, labels = 240, writeTime = '20ms' } = {}) {
     const server = new Server();
     server.folder = await mkdtemp(join(tmpdir(), 'esl-page-'));
     const tokens = join(server.folder, 'tokens');
@@ -55,7 +55,7 @@ export class Server {
     server.admin = `http://127.0.0.1:${admin}`;
     server.command = [binary, ['--data', join(server.folder, 'data'), '--mqtt-listen', `127.0.0.1:${mqtt}`,
       '--api-addr', `127.0.0.1:${api}`, '--tokens', tokens, '--emulate', `${gateways}x${labels}`, '--rpc-timeout', '1s',
-      '--', '--write-time', '20ms', '--report-interval', '500ms', ...args]];
+      '--', '--write-time', writeTime, '--report-interval', '500ms']];
     server.env = { ...process.env, ADMIN_ADDR: `127.0.0.1:${admin}`, RUST_LOG: 'warn' };
     server.labels = labels;
     await server.begin();
@@ -162,4 +162,5 @@ export async function logIn(page, url, token = TOKENS.ana) {
   await page.goto(url);
   await page.fill('#token', token);
   await page.click('main button');
+  await page.waitForURL((there) => there.pathname !== '/login');
 }

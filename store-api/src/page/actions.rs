@@ -79,7 +79,7 @@ impl View for Actions {
 
 fn table(visitor: &Visitor, actions: &[ActionTaken]) -> Markup {
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr {
                 th scope="col" { (visitor.t("When", "Quando")) }
                 th scope="col" { (visitor.t("Who", "Quem")) }

@@ -66,7 +66,7 @@ impl Batches {
     fn table(&self, visitor: &Visitor, batches: &[(Timestamp, BatchView)]) -> Markup {
         let number = |number| visitor.language.number(number);
         html! {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr {
                     th scope="col" { (visitor.t("Batch", "Lote")) }
                     th scope="col" { (visitor.t("Sent", "Enviado")) }

@@ -131,7 +131,7 @@ impl Gateways {
             "p99",
         ];
         html! {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr {
                     th scope="col" { "Gateway" }
                     th scope="col" { (visitor.t("State", "Estado")) }

@@ -230,7 +230,7 @@ impl Label {
             @if seen.routes.is_empty() {
                 p.fine { (visitor.t("No gateway has heard it lately.", "Nenhum gateway a ouviu ultimamente.")) }
             } @else {
-                div.scroll { table {
+                div.scroll tabindex="0" { table {
                     thead { tr {
                         th scope="col" { "Gateway" }
                         th.number scope="col" { "RSSI" }
@@ -271,7 +271,7 @@ impl Label {
             @if history.is_empty() {
                 p.fine { (visitor.t("No task of it has ended yet.", "Nenhuma tarefa dela terminou ainda.")) }
             } @else {
-                div.scroll { table.history {
+                div.scroll tabindex="0" { table.history {
                     thead { tr {
                         th scope="col" { (visitor.t("Ended", "Terminou")) }
                         th scope="col" { (visitor.t("How", "Como")) }

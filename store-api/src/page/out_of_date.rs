@@ -109,7 +109,7 @@ fn table(visitor: &Visitor, labels: &[OutOfDate]) -> Markup {
     let language = visitor.language;
     let nothing = visitor.t("nothing", "nada");
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr {
                 th scope="col" { (visitor.t("Label", "Etiqueta")) }
                 th scope="col" { (visitor.t("Product", "Produto")) }

@@ -111,7 +111,7 @@ impl Products {
             visitor.language.price(&Fields { price, currency, ..Fields::default() })
         };
         html! {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr {
                     th scope="col" { (visitor.t("Product", "Produto")) }
                     th scope="col" { (visitor.t("Name", "Nome")) }

@@ -146,7 +146,7 @@ impl Seen {
             @if groups.is_empty() {
                 p.fine { (visitor.t("None is.", "Não há nenhuma.")) }
             } @else {
-                div.scroll { table.causes {
+                div.scroll tabindex="0" { table.causes {
                     thead { tr {
                         th scope="col" { (visitor.t("Cause", "Causa")) }
                         th.number scope="col" { (visitor.t("Labels", "Etiquetas")) }

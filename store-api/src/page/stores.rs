@@ -68,7 +68,7 @@ fn none(visitor: &Visitor) -> Markup {
 fn table(visitor: &Visitor, stores: &[Store], standings: &[Standing]) -> Markup {
     let number = |number| visitor.language.number(number);
     html! {
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr {
                 th scope="col" { (visitor.t("Store", "Loja")) }
                 th.number scope="col" { (visitor.t("Labels", "Etiquetas")) }
