@@ -50,7 +50,7 @@
     return {
       width: element.clientWidth, height: 180, axes: [time, value], cursor: { show: false },
       legend: { show: true, live: false }, series: [{}, ...series.map(line)],
-      scales: 'grows' in element.dataset ? {} : { y: { range: (_, __, max) => [0, Math.max(max, 1)] } },
+      scales: 'grows' in element.dataset ? { y: { range: [-100, -20] } } : { y: { range: (_, __, max) => [0, Math.max(max, 1)] } },
     };
   };
 
@@ -60,6 +60,10 @@
     const values = [times, ...series.map((one) => one.values)];
     const names = series.map((one) => one.name).join('\n');
     const old = plots.get(element);
+    if (times.length < 2) {
+      plots.set(element, { kept, names: null, drawn: { destroy() {} } });
+      return;
+    }
     if (old?.names === names) {
       old.kept = kept;
       old.drawn.setData(values);

@@ -151,7 +151,7 @@ const steps = {
     await server.change('live', 50, { skus: skus.slice(20, 40) });
     await page.waitForSelector('main >> text=live');
     await page.click('main >> text=live');
-    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'done');
+    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'Done');
     await page.goto(`${server.url}/stores/${STORE}`);
     await page.waitForSelector('#rate canvas');
     const shown = () => page.evaluate(() => document.querySelector('.balance .number').textContent);
@@ -210,7 +210,7 @@ const steps = {
     await page.waitForSelector('text=Send again to 2 labels?');
     await page.click('.confirm .primary');
     await page.waitForURL(/promo-again-/);
-    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'done');
+    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'Done');
     await page.goto(`${server.url}/labels/${CARRIED_AWAY}`);
     await page.waitForSelector('text=It shows what it should.');
   },

@@ -102,9 +102,10 @@ export class Server {
   }
 
   async change(batch, version, { skus, timeout = 8_000, names } = {}) {
+    const nth = (sku) => Number(sku.slice(6)) - 1000000;
     const tasks = skus.map((sku, at) => ({
       sku, version, timeout_ms: timeout,
-      fields: { name: names?.[at] ?? product(at), price: price(at, version), currency: 'BRL' },
+      fields: { name: names?.[at] ?? product(nth(sku)), price: price(nth(sku), version), currency: 'BRL' },
     }));
     return this.ask('POST', `/v1/stores/${STORE}/tasks`, { batch, tasks });
   }

@@ -111,11 +111,18 @@ pub(crate) fn bar(view: &BatchView) -> Markup {
 
 pub(crate) fn state(visitor: &Visitor, view: &BatchView) -> String {
     match (view.complete, view.waiting) {
-        (true, _) => visitor.t("done", "concluído").to_owned(),
+        (true, _) if failed(view) > 0 => {
+            format!(
+                "{} {}",
+                visitor.t("Done; not shown:", "Concluído; não mostradas:"),
+                visitor.language.number(failed(view))
+            )
+        }
+        (true, _) => visitor.t("Done", "Concluído").to_owned(),
         (false, Some(waiting)) => {
             let left = visitor.t("to go", "restantes");
             format!("{} {left}", visitor.language.number(waiting))
         }
-        (false, None) => visitor.t("size unknown", "tamanho desconhecido").to_owned(),
+        (false, None) => visitor.t("Size unknown", "Tamanho desconhecido").to_owned(),
     }
 }

@@ -23,13 +23,14 @@ impl Cause {
     /// By how the label's task ended.
     pub(crate) fn of(outcome: Outcome, reason: Option<&str>) -> Self {
         let reason = reason.unwrap_or("");
-        let says = |word| reason.contains(word);
+        let says = |word: &str| reason.contains(word);
+        let busy = ["the gateway answered", "another command", "no time was left"];
         match outcome {
             Outcome::Rejected if says("battery") => Self::Battery,
             Outcome::Rejected => Self::Refused,
             Outcome::Unreachable if says("no gateway") || says("is gone") => Self::Unheard,
             Outcome::Unreachable if says("no answer") => Self::Silent,
-            Outcome::Unreachable if says("the gateway answered") || says("another command") => Self::Busy,
+            Outcome::Unreachable if busy.iter().any(|text| says(text)) => Self::Busy,
             Outcome::Unreachable | Outcome::Superseded | Outcome::Shown => Self::Other,
         }
     }

@@ -98,6 +98,10 @@ impl Survey {
     async fn hear(&mut self, api: &Api, labels: &[LabelMac]) -> Result<(), Problem> {
         let fresh = now().unix_millis() - millis(FRESH);
         for (&label, routes) in labels.iter().zip(api.registry.routes_of(labels).await?) {
+            // One that has heard it before is shown, too: it may be the one that is missing.
+            for route in &routes {
+                self.gateways.entry(route.gateway).or_default();
+            }
             let routes: Vec<_> = routes.into_iter().filter(|route| route.at.unix_millis() >= fresh).collect();
             for route in &routes {
                 let heard = self.gateways.entry(route.gateway).or_default();
