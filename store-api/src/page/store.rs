@@ -113,6 +113,9 @@ impl Seen {
         let late: u64 = groups.iter().map(|group| group.labels).sum();
         let right = labels.saturating_sub(late + in_progress + blank);
         let (class, sentence) = match (late, in_progress) {
+            (0, 0) if right == 0 => {
+                ("blank", visitor.t("No label has a price yet.", "Nenhuma etiqueta tem preço ainda.").to_owned())
+            }
             (0, 0) => ("right", visitor.t("The store is right.", "A loja está certa.").to_owned()),
             (0, moving) => {
                 ("moving", format!("{} {}", language.labels(moving), visitor.t("on their way.", "a caminho.")))
