@@ -14,6 +14,8 @@ mod outage;
 mod outcomes;
 #[path = "ledger/reading.rs"]
 mod reading;
+#[path = "ledger/surveying.rs"]
+mod surveying;
 #[path = "ledger/telemetry.rs"]
 mod telemetry;
 #[path = "ledger/viewing.rs"]
@@ -69,6 +71,12 @@ on_every_back_end! {
         labels_are_out_of_date_until_they_show_what_they_should,
         a_history_is_read_in_pages,
         a_batch_has_progress;
+    surveying:
+        a_stores_labels_are_counted_by_why_they_are_out_of_date,
+        outcomes_are_counted_in_spans_of_time,
+        a_batch_knows_which_labels_wait_and_which_failed,
+        products_are_found_by_number_name_and_label,
+        actions_are_kept_with_who_took_them;
     telemetry:
         measurements_are_stored;
 }

@@ -255,6 +255,8 @@ pub mod ledger {
     pub const OUTCOMES: &str = "outcomes";
     /// One document per request by which tasks were enqueued over HTTP.
     pub const BATCHES: &str = "batches";
+    /// One document per action that somebody took by the operator's page, never changed.
+    pub const ACTIONS: &str = "actions";
     /// Time series: how long RPCs took.
     pub const RPC_LATENCY: &str = "rpc_latency";
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     backlog, batches, bindings, counts, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics, out_of_date,
-    problem::Problem, tokens::Tokens,
+    page, problem::Problem, tokens::Tokens,
 };
 use axum::{Json, Router, http::StatusCode, middleware, routing::get};
 use backbone::{
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) followers: Arc<Semaphore>,
     /// One look at the dead letters at a time: each holds them while it looks.
     pub(crate) dead_letters: Mutex<()>,
+    /// What the page knows of whole stores.
+    pub(crate) surveys: page::Surveys,
     pub(crate) max_body: usize,
     pub(crate) timeout: Duration,
     pub(crate) follow_for: Duration,
@@ -99,7 +101,8 @@ pub(crate) fn router(api: Api) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(api.clone(), guard))
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(page::router(&api))
 }
 
 async fn unknown() -> Problem {

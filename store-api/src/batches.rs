@@ -24,30 +24,30 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct BatchView {
     #[schema(value_type = String)]
-    batch: BatchId,
+    pub(crate) batch: BatchId,
     /// How many tasks it has; `null` where it was enqueued over AMQP, or is being enqueued.
-    tasks: Option<u64>,
+    pub(crate) tasks: Option<u64>,
     /// How many labels its tasks had when they were enqueued; `null` as above.
-    labels: Option<u64>,
+    pub(crate) labels: Option<u64>,
     /// How many labels have ended.
-    done: u64,
+    pub(crate) done: u64,
     /// How many have not, where the number of labels is known.
-    waiting: Option<u64>,
+    pub(crate) waiting: Option<u64>,
     /// How many labels ended how: every outcome is there.
     #[schema(value_type = BTreeMap<String, u64>)]
-    outcomes: BTreeMap<Outcome, u64>,
+    pub(crate) outcomes: BTreeMap<Outcome, u64>,
     /// Every label has ended.
-    complete: bool,
+    pub(crate) complete: bool,
     /// When its first request came.
     #[schema(value_type = Option<String>, format = DateTime)]
-    enqueued_at: Option<Timestamp>,
+    pub(crate) enqueued_at: Option<Timestamp>,
     /// When its latest label ended.
     #[schema(value_type = Option<String>, format = DateTime)]
-    last_ended_at: Option<Timestamp>,
+    pub(crate) last_ended_at: Option<Timestamp>,
     /// Labels that ended per second, from its first request on.
-    labels_per_second: Option<f64>,
+    pub(crate) labels_per_second: Option<f64>,
     /// When the rest will have ended at that rate.
-    eta_seconds: Option<f64>,
+    pub(crate) eta_seconds: Option<f64>,
 }
 
 /// A server-sent event of a batch that is followed.
@@ -75,7 +75,7 @@ pub(crate) async fn batch(
     look(&api, &batch, &caller).await.map(Json)
 }
 
-async fn look(api: &Api, batch: &BatchId, caller: &Caller) -> Result<BatchView, Problem> {
+pub(crate) async fn look(api: &Api, batch: &BatchId, caller: &Caller) -> Result<BatchView, Problem> {
     let enqueued = api.ledger.enqueued_in(batch).await?;
     let progress = api.ledger.progress(batch).await?;
     if enqueued.is_empty() && (progress.outcomes.is_empty() || !caller.may_all()) {

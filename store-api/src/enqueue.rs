@@ -123,7 +123,7 @@ fn accepted(record: &Enqueued, key: Key, tasks: Vec<Task>) -> Response {
 }
 
 /// As it is written in a path.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~".contains(&octet);
     let escape = |octet: u8| if plain(octet) { char::from(octet).to_string() } else { format!("%{octet:02X}") };
     text.bytes().map(escape).collect()

@@ -188,7 +188,7 @@ pub(crate) async fn history(
     Ok(Json(HistoryAnswer::Page(History { outcomes, next })))
 }
 
-fn place(text: &str) -> Result<HistoryPlace, Problem> {
+pub(crate) fn place(text: &str) -> Result<HistoryPlace, Problem> {
     let parsed = text.split_once('~').and_then(|(at, task_id)| {
         Some(HistoryPlace { at: Timestamp::from_unix_millis(at.parse().ok()?), task_id: task_id.parse().ok()? })
     });

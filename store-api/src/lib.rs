@@ -7,7 +7,8 @@
 //! 2. [`ask`] reads what is asked, and [`problem`] says what is wrong with it;
 //! 3. [`enqueue`] records a request in the ledger before it publishes its tasks, and answers when all are confirmed;
 //! 4. the other handlers read the ledger, the registry and the dead letters: [`batches`], [`labels`], [`out_of_date`],
-//!    [`counts`], [`gateways`], [`dead`], [`backlog`]; [`bindings`] writes which label stands for which product.
+//!    [`counts`], [`gateways`], [`dead`], [`backlog`]; [`bindings`] writes which label stands for which product;
+//! 5. [`page`] shows all that to an operator, and does what he asks, at `/`.
 //!
 //! # Invariants
 //!
@@ -30,6 +31,7 @@ mod guard;
 mod labels;
 mod metrics;
 mod out_of_date;
+mod page;
 mod problem;
 mod request;
 mod session;
@@ -95,6 +97,7 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
         bodies: Arc::new(Semaphore::new(BODIES)),
         followers: Arc::new(Semaphore::new(config.followers.into())),
         dead_letters: Mutex::new(()),
+        surveys: page::Surveys::default(),
         max_body: config.max_body,
         timeout: config.timeout,
         follow_for: config.follow_for,

@@ -126,6 +126,7 @@ impl Executor {
             label,
             task_id: work.task.task_id.clone(),
             store: work.task.store.clone(),
+            batch: work.task.batch.clone(),
             what: opening(work.task, work.version, &work.fields),
         });
         let states = self.driver.ledger.open(openings.collect()).await?;

@@ -269,6 +269,7 @@ fn prepare(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<
          PRAGMA cache_size = -16384;
          PRAGMA temp_store = MEMORY;",
     )?;
+    schema::add(connection)?;
     if let Some(bytes) = max_bytes {
         connection.execute_batch(&format!("PRAGMA max_page_count = {}", (bytes / PAGE_BYTES).max(1)))?;
     }

@@ -102,6 +102,32 @@ CREATE TABLE rpc_latency (
 ) STRICT;
 ";
 
+/// What came later, and an older program does without: it makes no file one of a newer program.
+const ADDITIONS: &str = "
+CREATE INDEX IF NOT EXISTS outcome_by_time ON outcome (store, at, outcome);
+-- Who did what by the operator's page. Never changed.
+CREATE TABLE IF NOT EXISTS action (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    store TEXT,
+    what TEXT NOT NULL,
+    target TEXT NOT NULL,
+    detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS action_by_store ON action (store, id);
+";
+const HAS_BATCHES: &str = "SELECT count(*) FROM pragma_table_info('label') WHERE name = 'desired_batch'";
+
+/// Adds what came later, where it is missing.
+pub(super) fn add(connection: &Connection) -> rusqlite::Result<()> {
+    let has_batches: i64 = connection.query_row(HAS_BATCHES, [], |row| row.get(0))?;
+    if has_batches == 0 {
+        connection.execute_batch("ALTER TABLE label ADD COLUMN desired_batch TEXT")?;
+    }
+    connection.execute_batch(ADDITIONS)
+}
+
 /// Makes the tables in an empty file. Before the file is in WAL mode, so that its header tells the version to whoever
 /// only reads that.
 pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {

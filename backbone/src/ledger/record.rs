@@ -1,6 +1,6 @@
 //! What is asked of the ledger, and what it answers.
 
-use protocol::{Fields, GatewayMac, LabelMac, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
+use protocol::{BatchId, Fields, GatewayMac, LabelMac, ResultMessage, Sku, Store, TaskId, Timestamp, Version};
 use std::sync::Arc;
 
 /// A label's place: which product it stands for, in which store.
@@ -34,6 +34,8 @@ pub struct Opening {
     pub task_id: TaskId,
     /// The store that the task names; kept for a label that has none yet.
     pub store: Store,
+    /// The batch that the task belongs to; kept with what it wants.
+    pub batch: Option<BatchId>,
     /// What is wanted.
     pub what: What,
 }

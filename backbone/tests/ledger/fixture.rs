@@ -70,7 +70,7 @@ pub(crate) fn desire(number: u32, task: &str, wanted: u64) -> Opening {
 }
 
 pub(crate) fn opening(number: u32, task: &str, what: What) -> Opening {
-    Opening { label: label(number), task_id: id(task), store: id("sp-014"), what }
+    Opening { label: label(number), task_id: id(task), store: id("sp-014"), batch: None, what }
 }
 
 pub(crate) fn result(number: u32, task: &str, version_number: u64, outcome: Outcome) -> ResultMessage {

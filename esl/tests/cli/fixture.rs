@@ -243,6 +243,7 @@ pub(crate) async fn work(ledger: &Ledger, task: &Task, outcome: impl Fn(LabelMac
         label,
         task_id: task.task_id.clone(),
         store: task.store.clone(),
+        batch: task.batch.clone(),
         what: what.clone(),
     };
     ledger.open(&labels.iter().map(opening).collect::<Vec<_>>()).await.unwrap();

@@ -16,6 +16,7 @@ mod mac_only;
 mod nacks;
 mod no_route;
 mod other_actions;
+mod page;
 mod redelivery;
 mod restart_mongodb;
 mod restart_mosquitto;

@@ -50,7 +50,7 @@ fn timestamp(date: DateTime) -> Timestamp {
 }
 
 impl Mongo {
-    fn batches(&self) -> Collection<EnqueuedDocument> {
+    fn requests(&self) -> Collection<EnqueuedDocument> {
         let majority = CollectionOptions::builder().read_concern(ReadConcern::majority()).build();
         self.database.collection_with_options(names::BATCHES, majority)
     }
@@ -61,7 +61,7 @@ impl Mongo {
         if written.duplicates.is_empty() {
             return Ok(enqueued.clone());
         }
-        let before = find_by_id(BEGINNING, &self.batches(), &[id(&enqueued.store, &enqueued.key)]).await?;
+        let before = find_by_id(BEGINNING, &self.requests(), &[id(&enqueued.store, &enqueued.key)]).await?;
         let gone = || LedgerError::unavailable(BEGINNING, std::io::Error::other("a record that was there is gone"));
         before.into_iter().next().map(Enqueued::from).ok_or_else(gone)
     }
@@ -73,7 +73,7 @@ impl Mongo {
 
     pub(in crate::ledger) async fn enqueued_in(&self, batch: &BatchId) -> Result<Vec<Enqueued>, LedgerError> {
         let find = async {
-            let batches = self.batches();
+            let batches = self.requests();
             batches.find(doc! { "batch": batch.as_str() }).await?.map_ok(Enqueued::from).try_collect().await
         };
         within("reading a batch", Box::pin(find)).await

@@ -27,6 +27,9 @@ pub(super) struct ContentDocument<'a> {
     pub(super) task_id: TaskId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) gateway: Option<GatewayMac>,
+    /// Of what is desired only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) batch: Option<BatchId>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,14 +87,14 @@ impl From<LabelDocument> for LabelRecord {
 
 impl From<ContentDocument<'_>> for Desired {
     fn from(content: ContentDocument<'_>) -> Self {
-        let ContentDocument { version, fields, at, task_id, gateway: _ } = content;
+        let ContentDocument { version, fields, at, task_id, gateway: _, batch: _ } = content;
         Self { version, fields: Arc::new(fields.into_owned()), at, task_id }
     }
 }
 
 impl From<ContentDocument<'_>> for Shown {
     fn from(content: ContentDocument<'_>) -> Self {
-        let ContentDocument { version, fields, at, task_id, gateway } = content;
+        let ContentDocument { version, fields, at, task_id, gateway, batch: _ } = content;
         Self { version, fields: Arc::new(fields.into_owned()), at, task_id, gateway }
     }
 }

@@ -13,6 +13,7 @@ mod latency;
 mod open;
 mod read;
 mod settle;
+mod survey;
 mod url;
 
 use super::LedgerError;
@@ -74,7 +75,10 @@ impl Mongo {
         let by_batch =
             IndexModel::builder().keys(doc! { "batch": 1, "outcome": 1, "at": 1 }).options(in_batches.build()).build();
         let by_label = index(doc! { "label": 1, "at": -1, "_id": -1 });
-        within("indexing outcomes", self.outcomes.create_indexes([by_batch, by_label])).await?;
+        let by_time = index(doc! { "store": 1, "at": -1 });
+        within("indexing outcomes", self.outcomes.create_indexes([by_batch, by_label, by_time])).await?;
+        let actions = self.database.collection::<Document>(names::ACTIONS);
+        within("indexing actions", actions.create_index(index(doc! { "store": 1, "at": -1 }))).await?;
         let batches = self.database.collection::<Document>(names::BATCHES);
         within("indexing batches", batches.create_index(index(doc! { "batch": 1 }))).await?;
         self.prepare_latency().await

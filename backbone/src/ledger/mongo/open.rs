@@ -74,7 +74,8 @@ fn forget(label: LabelMac) -> RawDocumentBuf {
 
 fn desire(opening: &Opening, version: Version, fields: &Fields, at: Timestamp) -> Result<RawDocumentBuf, LedgerError> {
     let task_id = opening.task_id.clone();
-    let content = ContentDocument { version, fields: Cow::Borrowed(fields), at, task_id, gateway: None };
+    let batch = opening.batch.clone();
+    let content = ContentDocument { version, fields: Cow::Borrowed(fields), at, task_id, gateway: None, batch };
     let newer = rawdoc! { "$gt": [version.get() as i64, { "$ifNull": ["$desired.version", -1_i64] }] };
     let set = rawdoc! { "$set": {
         "desired": { "$cond": [newer, { "$literal": encode(DOING, &content)? }, "$desired"] },

@@ -83,8 +83,14 @@ impl Acknowledged<'_> {
     fn update(&self) -> Result<RawDocumentBuf, LedgerError> {
         let Self { version, fields, result } = *self;
         let task_id = result.task_id.clone();
-        let content =
-            ContentDocument { version, fields: Cow::Borrowed(fields), at: result.at, task_id, gateway: result.gateway };
+        let content = ContentDocument {
+            version,
+            fields: Cow::Borrowed(fields),
+            at: result.at,
+            task_id,
+            gateway: result.gateway,
+            batch: None,
+        };
         let not_older = rawdoc! { "$gte": [version.get() as i64, { "$ifNull": ["$shown.version", -1_i64] }] };
         let set = rawdoc! { "$set": {
             "shown": { "$cond": [not_older, { "$literal": encode(SHOWING, &content)? }, "$shown"] },

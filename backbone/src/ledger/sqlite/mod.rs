@@ -11,6 +11,7 @@ mod open;
 mod read;
 mod row;
 mod settle;
+mod survey;
 
 use super::LedgerError;
 use crate::embedded::{DataFolder, Durability, StoreError};

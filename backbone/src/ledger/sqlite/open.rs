@@ -9,7 +9,7 @@ use crate::{
     ledger::{LabelRecord, LabelState, LedgerError, Opening, What},
     service::now,
 };
-use protocol::{Fields, LabelMac, Timestamp, Version};
+use protocol::{BatchId, Fields, LabelMac, Timestamp, Version};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
 
@@ -17,10 +17,10 @@ const FORGET: &str = "UPDATE label SET shown_version = NULL, shown_fields = NULL
     shown_gateway = NULL, out_of_date = CASE WHEN desired_version IS NOT NULL THEN ifnull(out_of_date, ?2) END
     WHERE mac = ?1";
 const DESIRE: &str = "INSERT INTO label (mac, store, desired_version, desired_fields, desired_at, desired_task,
-        out_of_date) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)
+        desired_batch, out_of_date) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?5)
     ON CONFLICT (mac) DO UPDATE SET desired_version = excluded.desired_version,
         desired_fields = excluded.desired_fields, desired_at = excluded.desired_at,
-        desired_task = excluded.desired_task,
+        desired_task = excluded.desired_task, desired_batch = excluded.desired_batch,
         out_of_date = CASE WHEN excluded.desired_version > ifnull(shown_version, -1)
             THEN ifnull(out_of_date, excluded.desired_at) END
     WHERE desired_version IS NULL OR desired_version < excluded.desired_version";
@@ -75,7 +75,8 @@ fn desire(
 ) -> rusqlite::Result<()> {
     let (label, store) = (opening.label.to_string(), opening.store.as_str());
     let (fields, task) = (fields_text(fields)?, opening.task_id.as_str());
-    let values = params![label, store, number(version), fields, at.unix_millis(), task];
+    let batch = opening.batch.as_ref().map(BatchId::as_str);
+    let values = params![label, store, number(version), fields, at.unix_millis(), task, batch];
     connection.prepare_cached(DESIRE)?.execute(values)?;
     connection.prepare_cached(SETTLE_IN)?.execute(params![label, store])?;
     Ok(())

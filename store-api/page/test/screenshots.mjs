@@ -1,0 +1,49 @@
+// A picture of each view at three sizes, light and dark, of a store in trouble: screenshots.mjs STANDALONE FOLDER
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BATTERY, launch, logIn, mac, Server, STORE } from './server.mjs';
+
+const [binary, folder] = process.argv.slice(2);
+const SIZES = { phone: [390, 844], desk: [1280, 800], wall: [1920, 1080] };
+const server = await Server.start(binary, { gateways: 8, labels: 2_400, writeTime: '80ms' });
+const browser = await launch();
+try {
+  await mkdir(folder, { recursive: true });
+  const skus = await server.furnish();
+  await server.trouble();
+  for (let at = 40; at < 52; at += 1) await server.tell('PUT', `/labels/${mac(at)}/faults`, { silent: true });
+  for (let at = 60; at < 63; at += 1) await server.tell('PUT', `/labels/${mac(at)}/faults`, { nack: 'invalid_parameters' });
+  await server.change('promo-2026-11', 10, { skus: skus.slice(2, 300), timeout: 4_000 });
+  await server.deadLetter();
+  await server.done('promo-2026-11');
+  await server.tell('POST', '/gateways/00fa7e000005/offline');
+  await server.change('black-friday', 20, { skus: skus.slice(2), timeout: 600_000 });
+  const views = {
+    store: `/stores/${STORE}`, batches: `/stores/${STORE}/batches`, batch: `/stores/${STORE}/batches/promo-2026-11`,
+    label: `/labels/${BATTERY}`, gateways: `/stores/${STORE}/gateways`, products: `/stores/${STORE}/products?q=furadeira`,
+    'dead-letters': `/dead-letters?store=${STORE}&confirm=true`, 'out-of-date': `/stores/${STORE}/out-of-date?cause=silent`,
+  };
+  for (const [size, [width, height]] of Object.entries(SIZES)) {
+    for (const colorScheme of ['light', 'dark']) {
+      const locale = colorScheme === 'light' ? 'en-GB' : 'pt-BR';
+      const context = await browser.newContext({ locale, colorScheme, viewport: { width, height } });
+      const page = await context.newPage();
+      await logIn(page, server.url);
+      for (const [name, path] of Object.entries(views)) {
+        await page.goto(server.url + path);
+        await page.waitForSelector('h1');
+        await page.waitForFunction(() => !document.querySelector('.loading')
+          && [...document.querySelectorAll('[data-plot]')].every((plot) => plot.querySelector('canvas')));
+        await page.screenshot({ path: join(folder, `${name}-${size}-${colorScheme}.png`) });
+      }
+      await context.close();
+    }
+  }
+} catch (error) {
+  console.error(error);
+  console.error(server.log);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  await server.close();
+}
