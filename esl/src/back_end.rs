@@ -26,7 +26,7 @@ pub(crate) enum BackEnd {
     /// The API, over HTTP.
     Api(Api),
     /// RabbitMQ, MongoDB and Redis.
-    Servers(Servers),
+    Servers(Box<Servers>),
 }
 
 /// Why a batch can't be looked at.
@@ -48,7 +48,8 @@ impl BackEnd {
                 Api::new(url, token.as_ref(), token_file.as_deref(), *wait).map(Self::Api)
             }
             Place::Servers { amqp, mongodb, redis } => {
-                Ok(Self::Servers(Servers::new(amqp.clone(), mongodb.clone(), redis.clone())))
+                let servers = Servers::new(amqp.clone(), mongodb.clone(), redis.clone());
+                Ok(Self::Servers(Box::new(servers)))
             }
         }
     }
