@@ -76,8 +76,19 @@ impl StandaloneStory {
 
     /// Waits until so many writes have come to labels, and more is under way.
     pub async fn reach(&self, writes: usize, limit: Duration) -> Result<()> {
-        let reached = async || Ok(self.labels().await?.iter().map(|label| label.writes).sum::<usize>() >= writes);
+        let reached = async || Ok(self.writes().await? >= writes);
         until(&format!("{writes} writes under load"), limit, reached).await
+    }
+
+    /// How many writes have come to labels.
+    pub async fn writes(&self) -> Result<usize> {
+        Ok(self.labels().await?.iter().map(|label| label.writes).sum())
+    }
+
+    /// What each label shows now, as the gateways know.
+    pub async fn shown(&self) -> Result<HashMap<LabelMac, Option<Version>>> {
+        let labels = self.labels().await?.into_iter();
+        Ok(labels.map(|label| (label.mac, label.shown.map(|shown| shown.version))).collect())
     }
 
     /// Waits until each label shows the newest version that was enqueued, and no task is in hand.

@@ -20,6 +20,7 @@ pub struct Standalone {
     backbone: Option<Role>,
     data: TempDir,
     mqtt: SocketAddr,
+    api: SocketAddr,
     config: StackConfig,
     logs: LogDir,
 }
@@ -32,10 +33,11 @@ impl Standalone {
         let logs = LogDir::new(config.log_dir.as_deref())?;
         let data = tempfile::Builder::new().prefix("esl-testbed-data-").tempdir().context("making a data folder")?;
         let mqtt = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let api = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let mut env = env_of(GATEWAY_EMULATOR, &config);
         env.push(("MQTT_URL", format!("mqtt://{mqtt}")));
         let emulator = Role::start(GATEWAY_EMULATOR, &emulator_args(&config), &env, logs.path())?;
-        Ok(Self { emulator, backbone: None, data, mqtt, config, logs })
+        Ok(Self { emulator, backbone: None, data, mqtt, api, config, logs })
     }
 
     /// The data folder. While the backbone runs, nobody else can open it.
@@ -46,6 +48,11 @@ impl Standalone {
     /// Where the logs are.
     pub fn log_dir(&self) -> &Path {
         self.logs.path()
+    }
+
+    /// The HTTP API, while the backbone runs.
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
     }
 
     /// The backbone's process, once it has been started.
@@ -61,7 +68,8 @@ impl Standalone {
             None => {
                 let data = self.data.path().to_str().context("the data folder's name is not UTF-8")?;
                 let mqtt = self.mqtt.to_string();
-                let args = ["--data", data, "--mqtt-listen", &mqtt, "--api-addr", "127.0.0.1:0"].map(str::to_owned);
+                let api = self.api.to_string();
+                let args = ["--data", data, "--mqtt-listen", &mqtt, "--api-addr", &api].map(str::to_owned);
                 let env = env_of(STANDALONE, &self.config);
                 self.backbone = Some(Role::start(STANDALONE, &args, &env, self.logs.path())?);
             }

@@ -60,6 +60,50 @@ async fn a_restarted_process_loses_nothing_and_asks_nothing_twice() -> Result<()
     story.check_books(&Books::default()).await
 }
 
+/// A price for each label in this version, and which label is which product, as files.
+fn files(folder: &Path, version: u64) -> Result<(String, String)> {
+    let (bindings, prices) = (folder.join("bindings.csv"), folder.join(format!("prices-{version}.csv")));
+    let lines = labels(LABELS).into_iter().map(|label| format!("{label},p-{label},sp-014\n"));
+    std::fs::write(&bindings, "label,sku,store\n".to_owned() + &lines.collect::<String>())?;
+    let lines = labels(LABELS).into_iter().map(|label| format!("p-{label},Serra,{version}.90,BRL,{version}\n"));
+    std::fs::write(&prices, "sku,name,price,currency,version\n".to_owned() + &lines.collect::<String>())?;
+    Ok((path(&bindings)?, path(&prices)?))
+}
+
+fn esl(url: &str, args: &[&str]) -> Result<Command> {
+    let mut esl = Command::new(binary("esl")?);
+    esl.args(args).args(["--json", "--api", url]).kill_on_drop(true);
+    esl.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    Ok(esl)
+}
+
+#[tokio::test]
+async fn whoever_enqueues_over_http_outlasts_a_killed_process() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut story = StandaloneStory::begin(config()).await?;
+    story.process.start().await?;
+    let url = story.process.api_url();
+    let mut writes = 0;
+    for version in 1..=3 {
+        let (bindings, prices) = files(folder.path(), version)?;
+        let bound = esl(&url, &["bind", &bindings])?.output().await?;
+        ensure!(bound.status.success(), "{bound:?}");
+        let following = esl(&url, &["enqueue", &prices, "--store", "sp-014", "--watch"])?.spawn()?;
+        // The process is killed as soon as the first labels have changed, whatever of the request is confirmed by then.
+        story.reach(writes + 1, LIMIT).await?;
+        story.process.kill()?;
+        story.process.start().await?;
+        let answer = tokio::time::timeout(LIMIT, following.wait_with_output()).await??;
+        ensure!(answer.status.success(), "version {version}: {answer:?}");
+        let report: Value = serde_json::from_slice(&answer.stdout)?;
+        assert_eq!(report["balance"]["shown"], LABELS, "{report}");
+        let shown = story.shown().await?;
+        ensure!(shown.values().all(|shown| shown.is_some_and(|shown| shown.get() == version)), "{shown:?}");
+        writes = story.writes().await?;
+    }
+    story.process.stop().await
+}
+
 #[tokio::test]
 async fn emulated_gateways_are_part_of_the_process() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -7,25 +7,28 @@ use lapin::{
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
-use protocol::Priority;
-use protocol::{Turn, names::amqp};
+use protocol::{Priority, Turn, names::amqp};
 use std::{
+    collections::HashMap,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, Waker},
 };
+use tokio::sync::OnceCell;
 
 /// Publishes on one channel, in confirm mode. Clones share the channel.
 #[derive(Debug, Clone)]
 pub(in crate::queue) struct Publisher {
     channel: Channel,
+    /// Queues in which tasks wait, by priority and seconds: those that are declared.
+    waiting: Arc<Mutex<HashMap<(Priority, u64), Arc<OnceCell<()>>>>>,
 }
 
 impl Publisher {
     pub(super) async fn open(connection: &lapin::Connection) -> Result<Self, QueueError> {
         let channel = connection.create_channel().await.doing("opening a channel")?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
-        Ok(Self { channel })
+        Ok(Self { channel, waiting: Arc::default() })
     }
 
     pub(in crate::queue) async fn publish(&self, message: Message<'_>) -> Result<Routed, QueueError> {
@@ -41,17 +44,21 @@ impl Publisher {
 }
 
 impl Publisher {
-    /// Publishes into a queue in which tasks wait, and declares it where it is missing.
+    /// Publishes into a queue in which tasks wait, declared before the first does.
+    ///
+    /// That a message came back as it found no queue would not do: the client library credits a returned message to
+    /// whichever publication is confirmed next, and another may be under way.
     pub(in crate::queue) async fn publish_waiting(
         &self,
         message: Message<'_>,
         priority: Priority,
         seconds: u64,
     ) -> Result<Routed, QueueError> {
-        if self.publish(message.clone()).await? == Routed::Yes {
-            return Ok(Routed::Yes);
-        }
-        topology::declare_waiting(&self.channel, priority, seconds).await?;
+        let known = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(waiting.entry((priority, seconds)).or_default())
+        };
+        known.get_or_try_init(|| topology::declare_waiting(&self.channel, priority, seconds)).await?;
         self.publish(message).await
     }
 }
