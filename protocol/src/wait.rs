@@ -63,6 +63,9 @@ pub struct Wait {
     pub first_delivery_ms: i64,
     /// How many RPCs were made for each of the labels, but for those that were told to come back.
     pub attempts: u32,
+    /// Why the latest of them failed, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Wait {
@@ -108,7 +111,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn wait(what: WaitFor) -> Wait {
-        Wait { what, since_ms: 10_000, due_ms: 14_000, waited_ms: 3_000, first_delivery_ms: 1_000, attempts: 2 }
+        Wait {
+            what,
+            since_ms: 10_000,
+            due_ms: 14_000,
+            waited_ms: 3_000,
+            first_delivery_ms: 1_000,
+            attempts: 2,
+            reason: None,
+        }
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub(crate) struct Start {
     /// What it waited for last.
     pub(crate) waited_for: Option<WaitFor>,
     pub(crate) attempts: u32,
+    /// Why the latest of them failed.
+    pub(crate) reason: Option<String>,
 }
 
 /// What driving a label came to.
@@ -100,6 +102,8 @@ pub(crate) struct Pause {
     pub(crate) since: Timestamp,
     pub(crate) time: Duration,
     pub(crate) attempts: u32,
+    /// Why the latest of them failed.
+    pub(crate) reason: Option<String>,
 }
 
 /// How driving a label ended.
@@ -192,9 +196,9 @@ fn settled_meanwhile(action: Action, drive: &Drive, known: Option<&LabelRecord>,
 impl Driver {
     /// Drives one label until it has its outcome, the deadline has come, or it must wait for its gateway.
     pub(crate) async fn drive(&self, target: &Target<'_>, start: Start) -> Result<Progress, Interrupted> {
-        let Start { at: mut taken_up, deadline, waited, waited_for, attempts } = start;
+        let mut driven = so_far(&start);
+        let Start { at: mut taken_up, deadline, waited, waited_for, attempts, reason: _ } = start;
         let mut turn = turn(target.priority, waited_for);
-        let mut driven = so_far(attempts, waited_for);
         if driven.reason.is_some() && left_until(deadline) < LAST_ATTEMPT {
             return Ok(Progress::Ended(driven));
         }
@@ -216,7 +220,8 @@ impl Driver {
                     let Some(time) = time_to_wait(what, told, waited, left_until(deadline)) else {
                         return Ok(Progress::Ended(Driven { reason: Some(reason(what).to_owned()), ..driven }));
                     };
-                    return Ok(Progress::Waits(Pause { what, since, time, attempts: driven.attempts }));
+                    let attempts = driven.attempts;
+                    return Ok(Progress::Waits(Pause { what, since, time, attempts, reason: None }));
                 }
                 Step::WaitForTurn => {
                     driven.reason.get_or_insert_with(|| "another command to the label was under way".to_owned());
@@ -230,8 +235,8 @@ impl Driver {
                     if delay >= LONG
                         && let Some(time) = time_to_wait(what, delay, waited, left_until(deadline))
                     {
-                        let attempts = driven.attempts;
-                        return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts }));
+                        let Driven { attempts, reason, .. } = driven;
+                        return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts, reason }));
                     }
                     delay
                 }
@@ -302,8 +307,9 @@ impl Driver {
 }
 
 /// Where a label begins that has been asked so often and then waited for this.
-pub(crate) fn so_far(attempts: u32, waited_for: Option<WaitFor>) -> Driven {
-    let reason = waited_for.map(|what| reason(what).to_owned());
+pub(crate) fn so_far(start: &Start) -> Driven {
+    let attempts = start.attempts;
+    let reason = start.reason.clone().or_else(|| start.waited_for.map(|what| reason(what).to_owned()));
     Driven { outcome: Outcome::Unreachable, reason, gateway: None, attempts, acknowledged: false }
 }
 

@@ -179,11 +179,7 @@ impl Executor {
         let Ride { label, state, drive, wait, asked } = &ride;
         let target = Target { label: *label, action: work.task.action, priority: work.task.priority, drive };
         let start = work.start(state, wait.as_ref(), if *asked { now() } else { work.arrived });
-        let known = if *asked {
-            self.driver.settled_meanwhile(&target, &so_far(start.attempts, start.waited_for)).await?
-        } else {
-            None
-        };
+        let known = if *asked { self.driver.settled_meanwhile(&target, &so_far(&start)).await? } else { None };
         let waited = start.waited;
         let progress = match known {
             Some(known) => Progress::Ended(known),
@@ -290,6 +286,7 @@ impl Work<'_> {
             waited,
             waited_for: wait.map(|wait| wait.what),
             attempts: wait.map_or(0, |wait| wait.attempts),
+            reason: wait.and_then(|wait| wait.reason.clone()),
         }
     }
 
@@ -304,6 +301,7 @@ impl Work<'_> {
             waited_ms: millis(waited),
             first_delivery_ms: self.first_delivery(state).unix_millis(),
             attempts: pause.attempts,
+            reason: pause.reason.clone(),
         }
     }
 

@@ -39,9 +39,10 @@ pub(crate) fn parcels(
     waiting: &[(LabelMac, Wait)],
     now: Timestamp,
 ) -> Vec<Parcel> {
-    let mut groups: BTreeMap<(u64, WaitFor, u32), (Vec<LabelMac>, Wait)> = BTreeMap::new();
+    let mut groups: BTreeMap<(u64, WaitFor, u32, Option<&str>), (Vec<LabelMac>, Wait)> = BTreeMap::new();
     for (label, wait) in waiting {
-        let key = (amqp::wait_seconds(task.priority, wait.left(now)), wait.what, wait.attempts);
+        let seconds = amqp::wait_seconds(task.priority, wait.left(now));
+        let key = (seconds, wait.what, wait.attempts, wait.reason.as_deref());
         let (labels, shared) = groups.entry(key).or_insert_with(|| (Vec::new(), wait.clone()));
         labels.push(*label);
         shared.since_ms = shared.since_ms.min(wait.since_ms);
@@ -69,7 +70,7 @@ mod tests {
     }
 
     fn wait(what: WaitFor, due_ms: i64, attempts: u32) -> Wait {
-        Wait { what, since_ms: 0, due_ms, waited_ms: 0, first_delivery_ms: 0, attempts }
+        Wait { what, since_ms: 0, due_ms, waited_ms: 0, first_delivery_ms: 0, attempts, reason: None }
     }
 
     fn task(priority: Priority) -> Task {

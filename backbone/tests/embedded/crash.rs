@@ -97,8 +97,15 @@ async fn what_was_confirmed_survives_kill_9() {
     }
 }
 
-const WAIT: Wait =
-    Wait { what: WaitFor::GatewayFull, since_ms: 0, due_ms: 0, waited_ms: 0, first_delivery_ms: 0, attempts: 0 };
+const WAIT: Wait = Wait {
+    what: WaitFor::GatewayFull,
+    since_ms: 0,
+    due_ms: 0,
+    waited_ms: 0,
+    first_delivery_ms: 0,
+    attempts: 0,
+    reason: None,
+};
 
 /// Puts tasks off, for a moment or for a day, until it is killed, and says what was confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,6 +12,7 @@ const WAIT: Wait = Wait {
     waited_ms: 3_000,
     first_delivery_ms: 4_000,
     attempts: 5,
+    reason: None,
 };
 const SECOND: Duration = Duration::from_secs(1);
 
