@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use backbone::queue::{AmqpUrl, Broker, QueueError, RpcClient, RpcError, RpcRequest};
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::{Action, Command, CorrelationId, LabelMac, ReplyOutcome, Turn};
+use protocol::{Action, Command, CorrelationId, LabelMac, Reply, ReplyOutcome, Turn};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use testbed::Servers;
@@ -132,17 +132,22 @@ impl Asker<'_> {
         Ok(())
     }
 
-    /// One RPC: how long it took, or what went wrong.
+    /// One label, until its gateway has a place for it: how long that took with the time in line, or what went wrong.
     async fn ask(&self, label: LabelMac) -> Result<Duration, String> {
-        let id = CorrelationId::from_uuid(Uuid::now_v7());
         let (version, fields) = self.versions.next();
-        let command = Command { id: id.clone(), label, action: Action::PriceUpdate, version, fields };
-        let body = serde_json::to_vec(&command).map_err(|error| error.to_string())?;
         let began = Instant::now();
-        let reply = self
-            .client
-            .call(RpcRequest { id: &id, label, body: &body, timeout: RPC_TIMEOUT, turn: Turn::Newcomer })
-            .await;
+        let mut turn = Turn::Newcomer;
+        let reply = loop {
+            let id = CorrelationId::from_uuid(Uuid::now_v7());
+            let fields = fields.clone();
+            let command = Command { id: id.clone(), label, action: Action::PriceUpdate, version, fields };
+            let body = serde_json::to_vec(&command).map_err(|error| error.to_string())?;
+            let request = RpcRequest { id: &id, label, body: &body, timeout: RPC_TIMEOUT, turn };
+            let reply = self.client.call(request).await;
+            let Some((_, wait)) = reply.as_ref().ok().and_then(Reply::wait) else { break reply };
+            tokio::time::sleep(wait).await;
+            turn = Turn::Waited;
+        };
         let latency = began.elapsed();
         match reply {
             Ok(reply) if reply.outcome == ReplyOutcome::Ack => Ok(latency),

@@ -21,8 +21,10 @@ use tokio::sync::OnceCell;
 pub(in crate::queue) struct Publisher {
     channel: Channel,
     /// Queues in which tasks wait, by priority and seconds: those that are declared.
-    waiting: Arc<Mutex<HashMap<(Priority, u64), Arc<OnceCell<()>>>>>,
+    waiting: Arc<Mutex<Declared>>,
 }
+
+type Declared = HashMap<(Priority, u64), Arc<OnceCell<()>>>;
 
 impl Publisher {
     pub(super) async fn open(connection: &lapin::Connection) -> Result<Self, QueueError> {
