@@ -30,6 +30,10 @@ pub(crate) fn is_early(wait: &Wait, now: Timestamp) -> bool {
     wait.left(now) > CLOCK_TOLERANCE
 }
 
+/// What labels that travel together share: the delay in seconds, what they wait for, how often they were asked, and why
+/// in vain.
+type Alike<'a> = (u64, WaitFor, u32, Option<&'a str>);
+
 /// Copies of a task for the labels that wait, and for no other, with the version and the fields that it has by now. As
 /// few as there are queues, reasons and numbers of attempts to tell apart: of those who share one, the longest wait and
 /// the earliest time count for all.
@@ -39,7 +43,7 @@ pub(crate) fn parcels(
     waiting: &[(LabelMac, Wait)],
     now: Timestamp,
 ) -> Vec<Parcel> {
-    let mut groups: BTreeMap<(u64, WaitFor, u32, Option<&str>), (Vec<LabelMac>, Wait)> = BTreeMap::new();
+    let mut groups: BTreeMap<Alike<'_>, (Vec<LabelMac>, Wait)> = BTreeMap::new();
     for (label, wait) in waiting {
         let seconds = amqp::wait_seconds(task.priority, wait.left(now));
         let key = (seconds, wait.what, wait.attempts, wait.reason.as_deref());
