@@ -92,9 +92,8 @@ impl Publisher {
         };
         let (queue, routed) = match &self.0 {
             Link::RabbitMq(publisher) => {
-                let seconds = amqp::wait_seconds(priority, delay);
-                let waiting = amqp::waiting_queue(priority, seconds);
-                let routed = publisher.publish_waiting(message(&waiting), priority, seconds).await?;
+                let waiting = amqp::waiting_queue(priority, amqp::wait_seconds(priority, delay));
+                let routed = publisher.publish(message(&waiting)).await?;
                 (waiting, routed)
             }
             Link::Embedded(publisher) => (queue.to_owned(), publisher.publish_later(&message(queue), delay).await?),

@@ -16,7 +16,7 @@ async fn confirmed_tasks_survive_a_stop_and_then_a_kill() -> Result<()> {
 #[tokio::test]
 async fn confirmed_tasks_survive_a_kill_and_then_a_stop() -> Result<()> {
     let (mut story, load) = begin().await?;
-    kill(&mut story, &load, 0.15).await?;
+    kill(&mut story, &load, 0.3).await?;
     stop(&mut story, &load, 0.5).await?;
     end(story, load, Books::default()).await
 }

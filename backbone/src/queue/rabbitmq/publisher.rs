@@ -1,36 +1,29 @@
 //! Publishing messages to RabbitMQ, with its confirmation.
 
-use super::topology;
 use crate::queue::{Message, QueueError, Routed, error::Doing, publisher::lines};
 use lapin::{
     BasicProperties, Channel, Confirmation, PublisherConfirm,
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
-use protocol::{Priority, Turn, names::amqp};
+use protocol::{Turn, names::amqp};
 use std::{
-    collections::HashMap,
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
-use tokio::sync::OnceCell;
 
 /// Publishes on one channel, in confirm mode. Clones share the channel.
 #[derive(Debug, Clone)]
 pub(in crate::queue) struct Publisher {
     channel: Channel,
-    /// Queues in which tasks wait, by priority and seconds: those that are declared.
-    waiting: Arc<Mutex<Declared>>,
 }
-
-type Declared = HashMap<(Priority, u64), Arc<OnceCell<()>>>;
 
 impl Publisher {
     pub(super) async fn open(connection: &lapin::Connection) -> Result<Self, QueueError> {
         let channel = connection.create_channel().await.doing("opening a channel")?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
-        Ok(Self { channel, waiting: Arc::default() })
+        Ok(Self { channel })
     }
 
     pub(in crate::queue) async fn publish(&self, message: Message<'_>) -> Result<Routed, QueueError> {
@@ -42,26 +35,6 @@ impl Publisher {
                 Err(QueueError::Refused(message.routing_key.to_owned()))
             }
         }
-    }
-}
-
-impl Publisher {
-    /// Publishes into a queue in which tasks wait, declared before the first does.
-    ///
-    /// That a message came back as it found no queue would not do: the client library credits a returned message to
-    /// whichever publication is confirmed next, and another may be under way.
-    pub(in crate::queue) async fn publish_waiting(
-        &self,
-        message: Message<'_>,
-        priority: Priority,
-        seconds: u64,
-    ) -> Result<Routed, QueueError> {
-        let known = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(waiting.entry((priority, seconds)).or_default())
-        };
-        known.get_or_try_init(|| topology::declare_waiting(&self.channel, priority, seconds)).await?;
-        self.publish(message).await
     }
 }
 

@@ -24,6 +24,14 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         let declared = channel.queue_declare(queue.into(), durable, task_arguments()).await;
         declared.doing("declaring the queues of tasks")?;
     }
+    // Before anybody waits there, for a queue that is new when its broker loses power may be lost with what is in it; and
+    // a task that comes back as its queue is not there could not be told from another: the client library credits a
+    // returned message to whichever publication is confirmed next.
+    for (priority, seconds) in amqp::waiting_queues() {
+        let queue = amqp::waiting_queue(priority, seconds);
+        let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
+        declared.doing("declaring the queues in which tasks wait")?;
+    }
     // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
     channel
         .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
@@ -38,19 +46,6 @@ pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueErro
         .exchange_declare(amqp::RESULTS.into(), ExchangeKind::Topic, options, FieldTable::default())
         .await
         .doing("declaring the exchange esl.results")
-}
-
-/// Declares a queue in which tasks wait: when the first one does, for a quorum queue is not cheap.
-pub(in crate::queue) async fn declare_waiting(
-    channel: &Channel,
-    priority: Priority,
-    seconds: u64,
-) -> Result<(), QueueError> {
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let queue = amqp::waiting_queue(priority, seconds);
-    let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
-    declared.doing("declaring a queue in which tasks wait")?;
-    Ok(())
 }
 
 fn task_arguments() -> FieldTable {
