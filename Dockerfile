@@ -10,12 +10,10 @@ ARG BINARIES=build
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
-# Function names stay, for backtraces; line tables would double the images.
-ENV CARGO_PROFILE_RELEASE_STRIP=debuginfo
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --workspace --bins \
-    && install -D -t /programs target/release/task-worker target/release/fwd-router target/release/bck-router \
-       target/release/store-api target/release/gateway-emulator target/release/standalone target/release/esl
+    cargo build --profile dist --locked --workspace --bins \
+    && install -D -t /programs target/dist/task-worker target/dist/fwd-router target/dist/bck-router \
+       target/dist/store-api target/dist/gateway-emulator target/dist/standalone target/dist/esl
 WORKDIR /empty
 
 FROM scratch AS prebuilt

@@ -46,7 +46,7 @@ dist: ## Programs without debug information in dist/, from which images can be b
 	for program in $(PROGRAMS); do strip --strip-debug -o dist/$$program target/$(PROFILE)/$$program || exit 1; done
 
 compose-test: ## Build the images, bring docker-compose.yml up, and drive the demo through it
-	$(CARGO) build $(if $(filter release,$(PROFILE)),--release) --locked --workspace --bins
+	$(CARGO) build --profile $(if $(filter debug,$(PROFILE)),dev,$(PROFILE)) --locked --workspace --bins
 	compose/test
 
 bench: release ## CPU, rate and latency of an RPC, on private servers
