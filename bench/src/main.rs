@@ -4,7 +4,8 @@
 //! a closed loop, and reads what each process used from `/proc`. Everything that it started ends with it. Numbers from
 //! one machine compare with each other only: to compare two builds, run them in turn.
 //!
-//! - [`rpc`]: worker to worker, without tasks and ledger; [`tasks`]: the whole chain.
+//! - [`rpc`]: worker to worker, without tasks and ledger; [`tasks`]: the whole chain; [`store`]: a batch over HTTP, also
+//!   on `standalone`.
 //! - [`rig`]: servers, roles and settings; [`closed_loop`]: the load; [`processes`]: CPU time and memory.
 //! - [`level`]: what was measured at one level of load; [`report`]: the same as tables and as JSON.
 
@@ -17,6 +18,8 @@ mod processes;
 mod report;
 mod rig;
 mod rpc;
+mod store;
+mod store_api;
 mod table;
 mod tasks;
 
@@ -33,6 +36,8 @@ enum Command {
     Rpc(rpc::RpcArgs),
     /// The whole chain: task, ledger, RPCs, recorded outcome, result.
     Tasks(tasks::TasksArgs),
+    /// A store's batch of price updates over HTTP, on `standalone` and on the servers in turn.
+    Store(store::StoreArgs),
 }
 
 // One thread, as every role has.
@@ -57,6 +62,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Rpc(args) => rpc::run(args).await,
         Command::Tasks(args) => tasks::run(args).await,
+        Command::Store(args) => store::run(args).await,
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) async fn run_between(servers: &Servers, options: &Options) -> Result<
     Ok(())
 }
 
-fn server_pids(servers: &Servers) -> impl Iterator<Item = (&'static str, u32)> + use<> {
+pub(crate) fn server_pids(servers: &Servers) -> impl Iterator<Item = (&'static str, u32)> + use<> {
     let all = [
         ("RabbitMQ", servers.rabbitmq.as_ref().map(|server| server.pid())),
         ("Redis", Some(servers.redis.pid())),
