@@ -8,7 +8,7 @@ use crate::{
 };
 use backbone::{
     mqtt::Incoming,
-    registry::{Ended, Finish, Finished, Registry, Release, WindowPolicy},
+    registry::{Ended, Finish, Finished, Registry, Release},
     service::{Backoff, now},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -30,10 +30,10 @@ const CHUNK: usize = 64;
 pub(crate) struct Answers {
     registry: Registry,
     replies: Replies,
+    places: mpsc::Sender<Release>,
     metrics: Metrics,
     suspicions: Mutex<SuspicionLimit>,
     rpc_timeout: Duration,
-    window: WindowPolicy,
     closed: CancellationToken,
 }
 
@@ -49,19 +49,12 @@ impl Answers {
         config: &Config,
         registry: Registry,
         replies: Replies,
+        places: mpsc::Sender<Release>,
         metrics: Metrics,
         closed: CancellationToken,
     ) -> Self {
         let suspicions = Mutex::new(SuspicionLimit::new());
-        Self {
-            registry,
-            replies,
-            metrics,
-            suspicions,
-            rpc_timeout: config.rpc_timeout,
-            window: config.window.policy(),
-            closed,
-        }
+        Self { registry, replies, places, metrics, suspicions, rpc_timeout: config.rpc_timeout, closed }
     }
 
     /// Routes until closed, then deals with what has arrived.
@@ -117,7 +110,10 @@ impl Answers {
         for outgoing in Outgoing::pack(answered) {
             this.replies.send(outgoing).await;
         }
-        this.release(&releases).await;
+        // After the replies: nobody waits for a place.
+        for release in releases {
+            let _ = this.places.send(release).await;
+        }
         dropped.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
     }
 
@@ -140,14 +136,6 @@ impl Answers {
                 return vec![None; answers.len()];
             }
             tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-
-    /// Gives the places in the gateways' windows back. Nobody waits for that, so it comes after the replies.
-    async fn release(&self, releases: &[Release]) {
-        if let Err(error) = self.registry.release(releases, &self.window).await {
-            self.metrics.registry_errors.inc();
-            tracing::debug!("the places are free after their RPCs' deadlines: {error}");
         }
     }
 
@@ -204,7 +192,8 @@ impl Heard {
             Err(refusal) if refusal.is_passing() => Ended::PushedBack,
             Err(_) => Ended::Refused,
         };
-        Some(Release { gateway: self.gateway, id, how })
+        let was_sent = matches!(finished, Some(Finished::Reply { .. }));
+        Some(Release { gateway: self.gateway, id, how, was_sent })
     }
 
     fn finish(&self) -> Finish {

@@ -15,6 +15,7 @@ mod answer;
 mod config;
 mod heard;
 mod metrics;
+mod places;
 mod repair;
 mod reply;
 mod track;
@@ -56,7 +57,11 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
         let (members, inbox) = subscribe(&config, ANSWERS, config.bck_receive_maximum, &connections);
         clients.extend(members);
         let (outgoing, sent) = Replies::new(replies.clone(), metrics.clone(), inbox.max_capacity());
-        let answers = answer::Answers::new(&config, registry.clone(), outgoing, metrics.clone(), closed.clone());
+        let (places, releases) = mpsc::channel(inbox.max_capacity());
+        let (window, counted) = (config.window.policy(), metrics.clone());
+        consumers.spawn(places::give_back(releases, registry.clone(), window, counted));
+        let answers =
+            answer::Answers::new(&config, registry.clone(), outgoing, places, metrics.clone(), closed.clone());
         consumers.spawn(answers.run(inbox));
         let (metrics, give_up_after) = (metrics.clone(), config.rpc_timeout);
         consumers.spawn(Confirmer { sessions: replies, metrics, give_up_after }.run(sent));

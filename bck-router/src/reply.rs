@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 /// How long replies are collected before RabbitMQ is asked whether it has them: to ask for each by itself would cost as
 /// much as all the rest. Whoever asked has the reply by then.
-const LINGER: Duration = Duration::from_millis(4);
+const LINGER: Duration = Duration::from_millis(10);
 
 /// Replies for one asker in one message, and the answers that they come from.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! From an RPC that was started to one that has its place in a gateway's window.
 
 use crate::{forward::Parts, request::Request};
-use backbone::registry::{Acquire, Admission, Ask, NotSent, Start, Started};
+use backbone::registry::{Acquire, Admission, Ask, Claim, NotSent, Start, Started};
 use protocol::{GatewayMac, LabelMac};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -19,16 +19,25 @@ pub(crate) enum Admitted {
 }
 
 impl Parts {
-    /// Asks for places in the windows of the gateways that the labels' routes lead to: one more round trip, since labels
-    /// and gateways lie in different hash slots. The leases of those that get none are given back.
+    /// Takes places in the windows of the gateways that the labels' routes lead to: unasked where many are left, else
+    /// by one more round trip, since labels and gateways lie in different hash slots. The leases of those that get none
+    /// are given back.
     pub(crate) async fn admit(&self, requests: &[Request], started: Vec<Started>) -> Vec<Admitted> {
         let mut by_gateway: BTreeMap<GatewayMac, Vec<usize>> = BTreeMap::new();
-        for (index, started) in started.iter().enumerate() {
-            if let Started::Send(gateway) = started {
-                by_gateway.entry(*gateway).or_default().push(index);
-            }
+        let mut admitted = Vec::with_capacity(started.len());
+        for (index, started) in started.into_iter().enumerate() {
+            admitted.push(match started {
+                Started::Send(gateway) if self.credit.take(gateway, || ask(&requests[index])) => {
+                    Admitted::Send(gateway)
+                }
+                started => {
+                    if let Started::Send(gateway) = started {
+                        by_gateway.entry(gateway).or_default().push(index);
+                    }
+                    Admitted::Not(started)
+                }
+            });
         }
-        let mut admitted: Vec<_> = started.into_iter().map(Admitted::Not).collect();
         if by_gateway.is_empty() {
             return admitted;
         }
@@ -36,8 +45,11 @@ impl Parts {
             gateway,
             rpcs: indexes.iter().map(|&index| ask(&requests[index])).collect(),
         });
-        let admissions = match self.registry.acquire(&asks.collect::<Vec<_>>(), &self.window).await {
-            Ok(admissions) => admissions,
+        let admissions: Vec<_> = match self.registry.acquire(&asks.collect::<Vec<_>>(), &self.window).await {
+            Ok(acquired) => {
+                by_gateway.keys().zip(&acquired).for_each(|(gateway, got)| self.credit.learn(*gateway, got.left));
+                acquired.into_iter().map(|acquired| acquired.admissions).collect()
+            }
             Err(error) => {
                 // Redis is a cache: what it can't count is sent all the same.
                 self.metrics.registry_errors.inc();
@@ -73,7 +85,8 @@ impl Parts {
                 Some(other) => return Admitted::Not(other),
             };
             let asked = [Acquire { gateway, rpcs: vec![ask(request)] }];
-            let admission = self.registry.acquire(&asked, &self.window).await.ok().and_then(|mut all| all.pop()?.pop());
+            let acquired = self.registry.acquire(&asked, &self.window).await;
+            let admission = acquired.ok().and_then(|mut all| all.pop()?.admissions.pop());
             match admission {
                 Some(Admission::Admitted) | None => return Admitted::Send(gateway),
                 Some(Admission::Full { retry_after }) => return Admitted::Full(retry_after),
@@ -104,7 +117,7 @@ impl Parts {
 
 fn ask(request: &Request) -> Ask {
     let time_left = request.time_left().unwrap_or_default();
-    Ask { id: request.head.id.clone(), turn: request.turn, time_left }
+    Ask { id: request.head.id.clone(), claim: Claim::Asks(request.turn), time_left }
 }
 
 /// Its first start has ended without a command: this one counts as new.

@@ -1,6 +1,6 @@
 //! From a request to a command on its way, or a reply that says why not.
 
-use crate::{admit::Admitted, metrics::Metrics, request::Request};
+use crate::{admit::Admitted, credit::Credit, metrics::Metrics, request::Request};
 use backbone::{
     mqtt::{BrokerName, Client, Publication, PublishError},
     queue::{Delivery, Message, Publisher, Routed, Settler, Ticket},
@@ -28,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) brokers: Vec<Client>,
     pub(crate) policy: RpcPolicy,
     pub(crate) window: WindowPolicy,
+    pub(crate) credit: Credit,
     pub(crate) metrics: Metrics,
 }
 
@@ -214,7 +215,7 @@ impl Forwarder {
     /// another gateway.
     async fn give_up(&self, request: &Request, gateway: GatewayMac, reason: String) -> End {
         let id = request.head.id.clone();
-        let release = [Release { gateway, id: id.clone(), how: Ended::NotSent }];
+        let release = [Release { gateway, id: id.clone(), how: Ended::NotSent, was_sent: true }];
         let label = [(request.head.label, id)];
         let freed = tokio::try_join!(
             self.parts.registry.abort(&label, NotSent::Failed),

@@ -9,6 +9,7 @@
 
 mod admit;
 mod config;
+mod credit;
 mod forward;
 mod metrics;
 mod request;
@@ -47,12 +48,16 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     let (directory, follow) = GatewayDirectory::follow(registry.clone(), closed.clone());
     background.spawn(follow);
     let brokers = connect_brokers(&config, &background);
+    let (credit, uncounted) = credit::Credit::new();
+    let window = config.window.policy();
+    background.spawn(credit::count(credit.clone(), uncounted, registry.clone(), window.clone(), closed.clone()));
     let parts = forward::Parts {
         registry,
         directory,
         brokers: brokers.clone(),
         policy: config.policy(),
-        window: config.window.policy(),
+        window,
+        credit,
         metrics,
     };
 

@@ -219,15 +219,18 @@ pub mod redis {
         Window,
         /// Sorted set: the RPCs in flight at the gateway by their deadlines, in ms since the Unix epoch.
         InFlight,
+        /// Sorted set: RPCs that ended before they were counted as in flight, by when, in ms since the Unix epoch.
+        Early,
     }
 
     impl GatewayKey {
-        const ALL: [Self; 2] = [Self::Window, Self::InFlight];
+        const ALL: [Self; 3] = [Self::Window, Self::InFlight, Self::Early];
 
         const fn as_str(self) -> &'static str {
             match self {
                 Self::Window => "window",
                 Self::InFlight => "in-flight",
+                Self::Early => "early",
             }
         }
     }
@@ -335,7 +338,7 @@ mod tests {
             for key in [LabelKey::Route, LabelKey::Rpc] {
                 prop_assert_eq!(redis::parse_label_key(&redis::label_key(key, label)), Some((key, label)));
             }
-            for key in [GatewayKey::Window, GatewayKey::InFlight] {
+            for key in [GatewayKey::Window, GatewayKey::InFlight, GatewayKey::Early] {
                 prop_assert_eq!(redis::parse_gateway_key(&redis::gateway_key(key, gateway)), Some((key, gateway)));
             }
             let session = uuid::Uuid::from_u128(bits);

@@ -30,4 +30,6 @@ pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
 pub use rpc::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
 pub use url::RedisUrl;
-pub use window::{Acquire, Admission, Ask, Breaker, Ended, Release, WindowArgs, WindowPolicy, WindowState};
+pub use window::{
+    Acquire, Acquired, Admission, Ask, Breaker, Claim, Ended, Release, WindowArgs, WindowPolicy, WindowState,
+};

@@ -91,10 +91,28 @@ pub struct Acquire {
 pub struct Ask {
     /// The RPC.
     pub id: CorrelationId,
-    /// Whether it is its turn.
-    pub turn: Turn,
+    /// By what right.
+    pub claim: Claim,
     /// How long the gateway has to answer. The place is free again after that, whatever happens.
     pub time_left: Duration,
+}
+
+/// By what right an RPC has a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// It asks for one; whether it is its turn depends on this.
+    Asks(Turn),
+    /// It was sent without asking, as there were places left. It is counted now, unless it has ended meanwhile.
+    Sent,
+}
+
+/// What came of asking for places in one gateway's window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Acquired {
+    /// Whether each RPC has its place, in their order.
+    pub admissions: Vec<Admission>,
+    /// How many places are left; none as long as anybody waits in line, or the gateway has just failed.
+    pub left: u32,
 }
 
 /// Whether an RPC has its place.
@@ -123,6 +141,8 @@ pub struct Release {
     pub id: CorrelationId,
     /// How it ended.
     pub how: Ended,
+    /// It was sent for certain, so that it has a place, or will have one: see [`Claim::Sent`].
+    pub was_sent: bool,
 }
 
 /// How an RPC ended at its gateway.

@@ -2,7 +2,7 @@
 //! is shown by the unit tests beside them.
 
 use super::{BackEnd, FAR, Fixture, MINUTE, NEAR, SHORT, correlation};
-use backbone::registry::{Acquire, Admission, Ask, Breaker, Ended, Release, WindowPolicy, WindowState};
+use backbone::registry::{Acquire, Admission, Ask, Breaker, Claim, Ended, Release, WindowPolicy, WindowState};
 use protocol::{GatewayMac, Turn};
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ fn policy() -> WindowPolicy {
 
 impl Fixture {
     async fn acquire(&self, gateway: GatewayMac, ids: &[&str], time_left: Duration) -> Vec<Admission> {
-        let ask = |id: &&str| Ask { id: correlation(id), turn: Turn::Newcomer, time_left };
+        let ask = |id: &&str| Ask { id: correlation(id), claim: Claim::Asks(Turn::Newcomer), time_left };
         let asked = Acquire { gateway, rpcs: ids.iter().map(ask).collect() };
-        self.registry.acquire(&[asked], &policy()).await.unwrap().remove(0)
+        self.registry.acquire(&[asked], &policy()).await.unwrap().remove(0).admissions
     }
 
     async fn release(&self, gateway: GatewayMac, id: &str, how: Ended) {
-        let release = Release { gateway, id: correlation(id), how };
+        let release = Release { gateway, id: correlation(id), how, was_sent: false };
         self.registry.release(&[release], &policy()).await.unwrap();
     }
 
@@ -67,13 +67,14 @@ pub(super) async fn a_lost_answer_frees_its_place_and_opens_the_breaker(back_end
 
 pub(super) async fn gateways_do_not_share_a_window(back_end: BackEnd) {
     let fixture = Fixture::on(back_end).await;
-    let ask = |id: &str| Ask { id: correlation(id), turn: Turn::Urgent, time_left: MINUTE };
+    let ask = |id: &str| Ask { id: correlation(id), claim: Claim::Asks(Turn::Urgent), time_left: MINUTE };
     let asked = [
         Acquire { gateway: NEAR, rpcs: ["a", "b", "c", "d"].map(ask).to_vec() },
         Acquire { gateway: FAR, rpcs: Vec::new() },
         Acquire { gateway: FAR, rpcs: vec![ask("e")] },
     ];
-    let admissions = fixture.registry.acquire(&asked, &policy()).await.unwrap();
+    let acquired = fixture.registry.acquire(&asked, &policy()).await.unwrap();
+    let admissions: Vec<_> = acquired.into_iter().map(|acquired| acquired.admissions).collect();
     assert_eq!(admissions[0][..3], [Admission::Admitted; 3]);
     assert!(matches!(admissions[0][3], Admission::Full { .. }));
     assert_eq!(admissions[1..], [vec![], vec![Admission::Admitted]]);

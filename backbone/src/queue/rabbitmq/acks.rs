@@ -110,7 +110,7 @@ pub(super) enum When {
 }
 
 /// Each frame that is sent wakes the client library's own thread, which costs more than the rest of a request.
-const LINGER: Duration = Duration::from_millis(4);
+const LINGER: Duration = Duration::from_millis(10);
 
 /// Acknowledges deliveries of one channel.
 #[derive(Debug)]

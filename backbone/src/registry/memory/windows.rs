@@ -2,12 +2,12 @@
 
 use super::{MemoryRegistry, Millis, millis};
 use crate::{
-    registry::{Acquire, Admission, Release, WindowPolicy, WindowState, window},
+    registry::{Acquire, Acquired, Release, WindowPolicy, WindowState, window},
     service::now,
 };
 use protocol::GatewayMac;
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{MutexGuard, PoisonError},
 };
 use window::Window;
@@ -43,11 +43,11 @@ impl Windows {
 }
 
 impl MemoryRegistry {
-    pub(in crate::registry) fn acquire(&self, gateways: &[Acquire], policy: &WindowPolicy) -> Vec<Vec<Admission>> {
+    pub(in crate::registry) fn acquire(&self, gateways: &[Acquire], policy: &WindowPolicy) -> Vec<Acquired> {
         let at = now().unix_millis();
         let mut windows = self.windows_locked();
         let acquire = |asking: &Acquire| match asking.rpcs.as_slice() {
-            [] => Vec::new(),
+            [] => Acquired::default(),
             rpcs => windows.of_or_new(asking.gateway, policy, at).acquire(rpcs, policy, at),
         };
         gateways.iter().map(acquire).collect()
@@ -56,9 +56,10 @@ impl MemoryRegistry {
     pub(in crate::registry) fn release(&self, rpcs: &[Release], policy: &WindowPolicy) {
         let at = now().unix_millis();
         let mut windows = self.windows_locked();
-        for Release { gateway, id, how } in rpcs {
-            if let Some(window) = windows.of(*gateway, at) {
-                window.release(id, *how, policy, at);
+        let gateways: BTreeSet<_> = rpcs.iter().map(|rpc| rpc.gateway).collect();
+        for gateway in gateways {
+            if let Some(window) = windows.of(gateway, at) {
+                window.release(rpcs.iter().filter(|rpc| rpc.gateway == gateway), policy, at);
             }
         }
     }

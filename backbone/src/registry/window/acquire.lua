@@ -1,12 +1,24 @@
 
 -- Gives RPCs places in a gateway's window, or tells them when to come back. Begins with window.lua.
--- ARGV: from 9 on, for each RPC: id, turn (n newcomer, w waited, u urgent), time left in ms.
--- Returns for each: 'a' admitted, 'f<ms>' full, 'b<ms>' failing, with when to come back.
-local results, added, ids = {}, {}, {}
-for i = 9, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
+-- ARGV: from 9 on, for each RPC: id, turn (n newcomer, w waited, u urgent, s sent already), time left in ms.
+-- Returns for each: 'a' admitted, 'f<ms>' full, 'b<ms>' failing, with when to come back; and last how many places are left.
+local results, added, ids, sent = {}, {}, {}, {}
+for i = 9, #ARGV, 3 do
+  ids[#ids + 1] = ARGV[i]
+  if ARGV[i + 1] == 's' then sent[#sent + 1] = ARGV[i] end
+end
 local known = redis.call('ZMSCORE', KEYS[2], unpack(ids))
 for i = 1, #ids do
   if known[i] then known[ids[i]] = true end
+end
+if sent[1] then
+  local early = redis.call('ZMSCORE', KEYS[3], unpack(sent))
+  for i = 1, #sent do
+    if early[i] then
+      known[sent[i]] = true
+      redis.call('ZREM', KEYS[3], sent[i])
+    end
+  end
 end
 
 local function admit(id, time_left)
@@ -51,8 +63,10 @@ end
 for i = 1, #ids do
   local id, turn, time_left = ids[i], ARGV[6 + i * 3 + 1], ARGV[6 + i * 3 + 2]
   local result, wait
-  if known[id] then -- a redelivered request: it has its place
+  if known[id] then -- a redelivered request that has its place, or one that has ended
     result = 'a'
+  elseif turn == 's' then
+    result = admit(id, time_left)
   elseif open_until > 0 then
     result, wait = through_breaker(id, time_left)
   else
@@ -66,4 +80,10 @@ if added[1] then
   redis.call('PEXPIRE', KEYS[2], ARGV[8])
 end
 save()
+-- Whoever sends without asking shall not overtake those in line, nor feed a gateway that has just failed.
+local left = 0
+if open_until == 0 and failures == 0 and math.max(next_turn, again) <= now then
+  left = math.max(math.floor(places() - in_flight), 0)
+end
+results[#results + 1] = string.format('%.0f', left)
 return results

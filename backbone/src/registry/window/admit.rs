@@ -1,8 +1,8 @@
 //! Who gets a place in a gateway's window, and when the others come back: the rules of `acquire.lua`.
 
-use super::{Admission, Ask, Turn, Window, WindowPolicy};
+use super::{Acquired, Admission, Ask, Claim, Turn, Window, WindowPolicy};
 use crate::registry::memory::{Millis, millis};
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 /// Nobody is told to come back sooner, in ms.
 const SOONEST: f64 = 50.0;
@@ -11,19 +11,34 @@ const QUICKER: f64 = 0.875;
 
 impl Window {
     /// Gives RPCs places, or tells them when to come back.
-    pub(in crate::registry) fn acquire(&mut self, asks: &[Ask], policy: &WindowPolicy, now: Millis) -> Vec<Admission> {
+    pub(in crate::registry) fn acquire(&mut self, asks: &[Ask], policy: &WindowPolicy, now: Millis) -> Acquired {
         self.purge(policy, now);
-        asks.iter().map(|ask| self.admission(ask, policy, now)).collect()
+        let ended = |window: &mut Self, ask: &Ask| ask.claim == Claim::Sent && window.early.remove(&ask.id).is_some();
+        let ended: HashSet<_> = asks.iter().filter(|ask| ended(self, ask)).map(|ask| &ask.id).collect();
+        let admission = |ask: &Ask| match ended.contains(&ask.id) {
+            true => Admission::Admitted,
+            false => self.admission(ask, policy, now),
+        };
+        let admissions = asks.iter().map(admission).collect();
+        Acquired { admissions, left: self.left(now) }
+    }
+
+    /// How many more could be sent without asking: whoever does shall not overtake those in line, nor feed a gateway that
+    /// has just failed.
+    fn left(&self, now: Millis) -> u32 {
+        let calm = self.open_until == 0 && self.failures == 0 && self.next.max(self.again) <= now as f64;
+        if calm { (self.places() - self.used()).max(0.0) as u32 } else { 0 }
     }
 
     fn admission(&mut self, ask: &Ask, policy: &WindowPolicy, now: Millis) -> Admission {
         if self.in_flight.contains_key(&ask.id) {
             return Admission::Admitted; // a redelivered request: it has its place
         }
+        let Claim::Asks(turn) = ask.claim else { return self.admit(ask, now) };
         if self.open_until > 0 {
             return self.through_breaker(ask, now);
         }
-        match self.wait(ask.turn, policy, now) {
+        match self.wait(turn, policy, now) {
             Some(wait) => Admission::Full { retry_after: soon(wait) },
             None => self.admit(ask, now),
         }

@@ -1,6 +1,7 @@
 
 -- Gives the places of RPCs back that have ended. Begins with window.lua.
--- ARGV: from 9 on, for each RPC: id, how it ended (a acknowledged, r refused, p pushed back, f failed, n not sent).
+-- ARGV: from 9 on, for each RPC: id, how it ended (a acknowledged, r refused, p pushed back, f failed, n not sent); in
+--       capitals where it was sent for certain: its place may be counted later.
 if not state then return {} end
 local ids = {}
 for i = 9, #ARGV, 2 do ids[#ids + 1] = ARGV[i] end
@@ -25,15 +26,22 @@ local function complete(full)
   end
 end
 
-local ended = {}
+local ended, early = {}, {}
 for i = 1, #ids do
-  local id, how, deadline = ids[i], ARGV[7 + i * 2 + 1], deadlines[i]
+  local id, letter, deadline = ids[i], ARGV[7 + i * 2 + 1], deadlines[i]
+  local how = string.lower(letter)
+  local uncounted = not deadline and letter ~= how and not ended[id]
+  if uncounted then
+    early[#early + 1] = string.format('%.0f', now)
+    early[#early + 1] = id
+    deadline = latest
+  end
   if not deadline or ended[id] then -- late, or answered twice
     if how == 'a' then answer() end
   else
     ended[id] = true
     local full = in_flight >= places() * 0.75
-    in_flight = in_flight - 1
+    if not uncounted then in_flight = in_flight - 1 end
     if how == 'n' then
       if id == probe then probe = '.' end
     else
@@ -46,6 +54,11 @@ for i = 1, #ids do
       if how == 'f' then fail(id, now) else answer() end
     end
   end
+end
+if early[1] then
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - 5000))
+  redis.call('ZADD', KEYS[3], unpack(early))
+  redis.call('PEXPIRE', KEYS[3], 10000)
 end
 save()
 return {}

@@ -1,26 +1,62 @@
 //! What a gateway's window learns from how an RPC ended: the rules of `release.lua`.
 
-use super::{Ended, Window, WindowPolicy, state::LONGEST_INTERVAL};
+use super::{Ended, Release, Window, WindowPolicy, state::LONGEST_INTERVAL};
 use crate::registry::memory::Millis;
-use protocol::CorrelationId;
+use std::collections::HashSet;
 
 /// A window counts as full from this part of its places on: places are empty for a moment between two labels.
 const FULL: f64 = 0.75;
 /// Completions are counted for this long, in ms, before they say how far apart they are: they come in batches.
 const COUNT_FOR: Millis = 500;
+/// Those who send without asking tell within this time, in ms, or never.
+const EARLY_FOR: Millis = 5000;
 
 impl Window {
     /// Takes the place of an RPC back. An ID without one is late, or was answered before: an acknowledgement then
-    /// still tells that the gateway is there.
-    pub(in crate::registry) fn release(&mut self, id: &CorrelationId, how: Ended, policy: &WindowPolicy, now: Millis) {
+    /// still tells that the gateway is there. All of these ended at once.
+    pub(in crate::registry) fn release<'a>(
+        &mut self,
+        rpcs: impl Iterator<Item = &'a Release>,
+        policy: &WindowPolicy,
+        now: Millis,
+    ) {
         self.purge(policy, now);
-        let full = self.used() >= self.places() * FULL;
-        let Some(deadline) = self.in_flight.remove(id) else {
-            if how == Ended::Acknowledged {
-                self.answer();
+        let (mut ended, mut early) = (HashSet::new(), Vec::new());
+        for rpc in rpcs {
+            let full = self.used() >= self.places() * FULL;
+            let deadline = match self.in_flight.remove(&rpc.id) {
+                Some(deadline) => Some(deadline),
+                // Not counted yet: what was sent last is as good a guess as any.
+                None if rpc.was_sent && !ended.contains(&rpc.id) => {
+                    early.push(rpc.id.clone());
+                    Some(self.latest)
+                }
+                None => None,
+            };
+            match deadline {
+                Some(deadline) => {
+                    ended.insert(&rpc.id);
+                    self.end(rpc, deadline, full, policy, now);
+                }
+                None if rpc.how == Ended::Acknowledged => self.answer(),
+                None => {}
             }
-            return;
-        };
+        }
+        if !early.is_empty() {
+            self.early.retain(|_, at| *at > now - EARLY_FOR);
+            self.early.extend(early.into_iter().map(|id| (id, now)));
+        }
+    }
+
+    fn end(
+        &mut self,
+        Release { id, how, .. }: &Release,
+        deadline: Millis,
+        full: bool,
+        policy: &WindowPolicy,
+        now: Millis,
+    ) {
+        let how = *how;
         match how {
             Ended::NotSent => {
                 self.probe.take_if(|probe| probe == id);

@@ -1,8 +1,8 @@
 //! What the rules come to with gateways of different kinds: a simulation, in steps of a millisecond.
 
-use super::{Admission, Ask, Ended, Turn, Window, WindowPolicy};
+use super::{Admission, Ask, Claim, Ended, Release, Turn, Window, WindowPolicy};
 use crate::registry::memory::{Millis, millis};
-use protocol::CorrelationId;
+use protocol::{CorrelationId, GatewayMac};
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 const BEGIN: Millis = 1_800_000_000_000;
@@ -112,7 +112,7 @@ impl Run {
 
     fn answer(&mut self, label: usize, attempt: u32, acknowledged: bool, now: Millis) {
         let how = if acknowledged { Ended::Acknowledged } else { Ended::PushedBack };
-        self.window.release(&id(label, attempt), how, &self.policy, now);
+        release(&mut self.window, id(label, attempt), how, &self.policy, now);
         if self.left * 2 < self.done_at.len() {
             self.limits.push(self.window.limit);
         }
@@ -128,8 +128,8 @@ impl Run {
     fn come(&mut self, label: usize, gateway: &mut Gateway, now: Millis) {
         self.asked += 1;
         let attempt = self.attempts[label];
-        let ask = Ask { id: id(label, attempt), turn: self.turns[label], time_left: TIME_LEFT };
-        let admission = self.window.acquire(&[ask], &self.policy, now).remove(0);
+        let ask = Ask { id: id(label, attempt), claim: Claim::Asks(self.turns[label]), time_left: TIME_LEFT };
+        let admission = self.window.acquire(&[ask], &self.policy, now).admissions.remove(0);
         self.most_in_flight = self.most_in_flight.max(self.window.in_flight.len());
         self.turns[label] = Turn::Waited;
         if let Admission::Full { retry_after } | Admission::Failing { retry_after } = admission {
@@ -148,6 +148,11 @@ impl Run {
 
 fn id(label: usize, attempt: u32) -> CorrelationId {
     format!("{label}-{attempt}").parse().unwrap()
+}
+
+fn release(window: &mut Window, id: CorrelationId, how: Ended, policy: &WindowPolicy, now: Millis) {
+    let gateway = GatewayMac::from_octets([0; 6]);
+    window.release([Release { gateway, id, how, was_sent: true }].iter(), policy, now);
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -213,16 +218,19 @@ fn nobody_waits_much_longer_than_its_turn() {
 fn urgent_labels_find_a_place_in_the_midst_of_bulk() {
     let policy = WindowPolicy::default();
     let mut window = Window::new(&policy);
-    let ask = |label, turn| Ask { id: id(label, 0), turn, time_left: TIME_LEFT };
+    let ask = |label, turn| Ask { id: id(label, 0), claim: Claim::Asks(turn), time_left: TIME_LEFT };
     let bulk: Vec<_> = (0..100).map(|label| ask(label, Turn::Newcomer)).collect();
-    let admissions = window.acquire(&bulk, &policy, BEGIN);
+    let admissions = window.acquire(&bulk, &policy, BEGIN).admissions;
     assert_eq!(admissions.iter().filter(|admission| **admission == Admission::Admitted).count(), 15);
-    assert_eq!(window.acquire(&[ask(100, Turn::Urgent)], &policy, BEGIN), [Admission::Admitted]);
+    assert_eq!(window.acquire(&[ask(100, Turn::Urgent)], &policy, BEGIN).admissions, [Admission::Admitted]);
     let soon = Admission::Full { retry_after: Duration::from_millis(50) };
-    assert_eq!(window.acquire(&[ask(101, Turn::Urgent)], &policy, BEGIN), [soon]);
-    window.release(&id(0, 0), Ended::Acknowledged, &policy, BEGIN);
-    assert!(matches!(window.acquire(&[ask(102, Turn::Waited)], &policy, BEGIN)[..], [Admission::Full { .. }]));
-    assert_eq!(window.acquire(&[ask(101, Turn::Urgent)], &policy, BEGIN), [Admission::Admitted]);
+    assert_eq!(window.acquire(&[ask(101, Turn::Urgent)], &policy, BEGIN).admissions, [soon]);
+    release(&mut window, id(0, 0), Ended::Acknowledged, &policy, BEGIN);
+    assert!(matches!(
+        window.acquire(&[ask(102, Turn::Waited)], &policy, BEGIN).admissions[..],
+        [Admission::Full { .. }]
+    ));
+    assert_eq!(window.acquire(&[ask(101, Turn::Urgent)], &policy, BEGIN).admissions, [Admission::Admitted]);
 }
 
 #[test]
@@ -241,8 +249,8 @@ fn a_breaker_opens_probes_one_at_a_time_and_closes() {
     let mut number = 0;
     let mut ask = |window: &mut Window, now: Millis| {
         number += 1;
-        let ask = Ask { id: id(number, 0), turn: Turn::Newcomer, time_left: TIME_LEFT };
-        (ask.id.clone(), window.acquire(&[ask], &policy, now)[0])
+        let ask = Ask { id: id(number, 0), claim: Claim::Asks(Turn::Newcomer), time_left: TIME_LEFT };
+        (ask.id.clone(), window.acquire(&[ask], &policy, now).admissions[0])
     };
     let failing = |seconds| Admission::Failing { retry_after: Duration::from_secs(seconds) };
     for _ in 0..5 {
@@ -262,7 +270,7 @@ fn a_breaker_opens_probes_one_at_a_time_and_closes() {
     let back = failed_at + 120 * SECOND;
     let (probe, admission) = ask(&mut window, back);
     assert_eq!(admission, Admission::Admitted);
-    window.release(&probe, Ended::Refused, &policy, back + SECOND);
+    release(&mut window, probe, Ended::Refused, &policy, back + SECOND);
     assert_eq!(ask(&mut window, back + SECOND).1, Admission::Admitted, "any answer closes it");
 }
 
@@ -270,10 +278,33 @@ fn a_breaker_opens_probes_one_at_a_time_and_closes() {
 fn timeouts_of_what_was_sent_before_an_answer_are_no_failures() {
     let policy = WindowPolicy::default();
     let mut window = Window::new(&policy);
-    let ask = |label| Ask { id: id(label, 0), turn: Turn::Newcomer, time_left: TIME_LEFT };
+    let ask = |label| Ask { id: id(label, 0), claim: Claim::Asks(Turn::Newcomer), time_left: TIME_LEFT };
     window.acquire(&(0..10).map(ask).collect::<Vec<_>>(), &policy, BEGIN);
-    window.release(&id(0, 0), Ended::Acknowledged, &policy, BEGIN + SECOND);
+    release(&mut window, id(0, 0), Ended::Acknowledged, &policy, BEGIN + SECOND);
     let later = BEGIN + 20 * SECOND;
-    assert_eq!(window.acquire(&[ask(20)], &policy, later), [Admission::Admitted], "nine timed out");
+    assert_eq!(window.acquire(&[ask(20)], &policy, later).admissions, [Admission::Admitted], "nine timed out");
     assert_eq!((window.failures, window.limit), (0, 8.0), "but all are one sign of congestion");
+}
+
+#[test]
+fn what_is_sent_without_asking_is_counted_once_whenever_it_ends() {
+    let policy = WindowPolicy::default();
+    let mut window = Window::new(&policy);
+    let ask = |label, claim| Ask { id: id(label, 0), claim, time_left: TIME_LEFT };
+    let asks = Claim::Asks(Turn::Newcomer);
+    assert_eq!(window.acquire(&[ask(0, asks)], &policy, BEGIN).left, 14);
+    release(&mut window, id(1, 0), Ended::Acknowledged, &policy, BEGIN);
+    assert_eq!(window.acquire(&[ask(1, Claim::Sent)], &policy, BEGIN).left, 14, "it ended before it was counted");
+    assert_eq!(window.acquire(&[ask(2, Claim::Sent)], &policy, BEGIN).left, 13);
+    release(&mut window, id(2, 0), Ended::Acknowledged, &policy, BEGIN);
+    assert_eq!(window.acquire(&[], &policy, BEGIN).left, 14);
+    let many: Vec<_> = (10..40).map(|label| ask(label, Claim::Sent)).collect();
+    let acquired = window.acquire(&many, &policy, BEGIN);
+    assert_eq!(acquired.admissions, [Admission::Admitted; 30], "what is with the gateway is there");
+    assert_eq!(acquired.left, 0);
+    window.acquire(&[ask(50, asks)], &policy, BEGIN);
+    (10..40).for_each(|label| release(&mut window, id(label, 0), Ended::Acknowledged, &policy, BEGIN));
+    assert_eq!(window.acquire(&[], &policy, BEGIN).left, 0, "one waits in line");
+    let left = window.acquire(&[], &policy, BEGIN + SECOND).left;
+    assert!((14..20).contains(&left), "the line is gone, and the limit has grown a little: {left}");
 }

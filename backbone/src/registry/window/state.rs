@@ -30,6 +30,8 @@ pub(in crate::registry) struct Window {
     pub(super) open_for: Millis,
     pub(super) probe: Option<CorrelationId>,
     pub(super) in_flight: HashMap<CorrelationId, Millis>,
+    /// RPCs that ended before they were counted, by when.
+    pub(super) early: HashMap<CorrelationId, Millis>,
 }
 
 impl Window {
@@ -49,6 +51,7 @@ impl Window {
             open_for: 0,
             probe: None,
             in_flight: HashMap::new(),
+            early: HashMap::new(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Window {
             open_for: open_for.parse().ok()?,
             probe: probe.parse().ok(),
             in_flight,
+            early: HashMap::new(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Gateways' windows in Redis or in memory.
 
-use super::{Acquire, Admission, Ended, KEEP, Release, Turn, Window, WindowPolicy, WindowState};
+use super::{Acquire, Acquired, Admission, Claim, Ended, KEEP, Release, Turn, Window, WindowPolicy, WindowState};
 use crate::registry::{
     Registry, RegistryError,
     connection::{Backend, RedisRegistry},
@@ -19,11 +19,7 @@ impl Registry {
     ///
     /// # Errors
     /// When Redis does not answer. Asking again is safe: an RPC finds the place that it has.
-    pub async fn acquire(
-        &self,
-        gateways: &[Acquire],
-        policy: &WindowPolicy,
-    ) -> Result<Vec<Vec<Admission>>, RegistryError> {
+    pub async fn acquire(&self, gateways: &[Acquire], policy: &WindowPolicy) -> Result<Vec<Acquired>, RegistryError> {
         match &self.0 {
             Backend::Memory(memory) => Ok(memory.acquire(gateways, policy)),
             Backend::Redis(redis) => redis.acquire(gateways, policy, None).await,
@@ -71,7 +67,7 @@ impl RedisRegistry {
         gateways: &[Acquire],
         policy: &WindowPolicy,
         at: Option<Millis>,
-    ) -> Result<Vec<Vec<Admission>>, RegistryError> {
+    ) -> Result<Vec<Acquired>, RegistryError> {
         let script = &self.scripts.acquire;
         // Nothing to ask for is no call: commands of Redis take no empty lists.
         let asking = || gateways.iter().filter(|asking| !asking.rpcs.is_empty());
@@ -79,15 +75,15 @@ impl RedisRegistry {
             .map(|Acquire { gateway, rpcs }| {
                 let mut call = call(script.get_hash(), *gateway, policy, at);
                 for ask in rpcs {
-                    call.arg(ask.id.as_str()).arg(letter(ask.turn)).arg(millis(ask.time_left));
+                    call.arg(ask.id.as_str()).arg(letter(ask.claim)).arg(millis(ask.time_left));
                 }
                 call
             })
             .collect();
         let answers = self.run_script(script, calls.into_iter(), "asking for places in gateways' windows").await?;
-        let mut answers = asking().zip(answers).map(|(asking, answer)| read_admissions(asking.rpcs.len(), &answer));
+        let mut answers = asking().zip(answers).map(|(asking, answer)| read_acquired(asking.rpcs.len(), &answer));
         let results = gateways.iter().map(|asking| match asking.rpcs.len() {
-            0 => Ok(Vec::new()),
+            0 => Ok(Acquired::default()),
             _ => answers.next().unwrap_or_else(|| Err(RegistryError::Answer("too few results".to_owned()))),
         });
         results.collect()
@@ -102,9 +98,9 @@ impl RedisRegistry {
         let script = &self.scripts.release;
         // One call per gateway: most of a call's time goes into reading and writing the window.
         let mut calls: BTreeMap<GatewayMac, Cmd> = BTreeMap::new();
-        for Release { gateway, id, how } in rpcs {
+        for Release { gateway, id, how, was_sent } in rpcs {
             let call = calls.entry(*gateway).or_insert_with(|| call(script.get_hash(), *gateway, policy, at));
-            call.arg(id.as_str()).arg(how.as_str());
+            call.arg(id.as_str()).arg(how.letter(*was_sent));
         }
         self.run_script(script, calls.into_values(), "giving places in gateways' windows back").await?;
         Ok(())
@@ -144,7 +140,7 @@ fn read<T: FromRedisValue>(value: Value) -> redis::RedisResult<T> {
 fn call(script: &str, gateway: GatewayMac, policy: &WindowPolicy, at: Option<Millis>) -> Cmd {
     let key = |what| gateway_key(what, gateway);
     let mut call = redis::cmd("EVALSHA");
-    call.arg(script).arg(2).arg(key(GatewayKey::Window)).arg(key(GatewayKey::InFlight));
+    call.arg(script).arg(3).arg(key(GatewayKey::Window)).arg(key(GatewayKey::InFlight)).arg(key(GatewayKey::Early));
     match at {
         Some(at) => call.arg(at),
         None => call.arg(""),
@@ -156,10 +152,13 @@ fn call(script: &str, gateway: GatewayMac, policy: &WindowPolicy, at: Option<Mil
     call
 }
 
-fn read_admissions(count: usize, answer: &[String]) -> Result<Vec<Admission>, RegistryError> {
-    let admissions: Option<Vec<_>> = answer.iter().map(|word| read_admission(word)).collect();
-    let admissions = admissions.filter(|admissions| admissions.len() == count);
-    admissions.ok_or_else(|| RegistryError::Answer(answer.join(" ")))
+fn read_acquired(count: usize, answer: &[String]) -> Result<Acquired, RegistryError> {
+    let read = || {
+        let (left, admissions) = answer.split_last().filter(|(_, admissions)| admissions.len() == count)?;
+        let admissions: Option<Vec<_>> = admissions.iter().map(|word| read_admission(word)).collect();
+        Some(Acquired { admissions: admissions?, left: left.parse().ok()? })
+    };
+    read().ok_or_else(|| RegistryError::Answer(answer.join(" ")))
 }
 
 fn read_admission(word: &str) -> Option<Admission> {
@@ -175,22 +174,28 @@ fn read_admission(word: &str) -> Option<Admission> {
     }
 }
 
-const fn letter(turn: Turn) -> &'static str {
-    match turn {
-        Turn::Newcomer => "n",
-        Turn::Waited => "w",
-        Turn::Urgent => "u",
+const fn letter(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Asks(Turn::Newcomer) => "n",
+        Claim::Asks(Turn::Waited) => "w",
+        Claim::Asks(Turn::Urgent) => "u",
+        Claim::Sent => "s",
     }
 }
 
 impl Ended {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Acknowledged => "a",
-            Self::Refused => "r",
-            Self::PushedBack => "p",
-            Self::Failed => "f",
-            Self::NotSent => "n",
+    const fn letter(self, was_sent: bool) -> &'static str {
+        match (self, was_sent) {
+            (Self::Acknowledged, false) => "a",
+            (Self::Acknowledged, true) => "A",
+            (Self::Refused, false) => "r",
+            (Self::Refused, true) => "R",
+            (Self::PushedBack, false) => "p",
+            (Self::PushedBack, true) => "P",
+            (Self::Failed, false) => "f",
+            (Self::Failed, true) => "F",
+            (Self::NotSent, false) => "n",
+            (Self::NotSent, true) => "N",
         }
     }
 }

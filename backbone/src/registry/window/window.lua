@@ -1,5 +1,6 @@
 -- A gateway's window: what acquire.lua and release.lua both begin with.
--- KEYS: 1 the gateway's window, 2 the RPCs in flight at it (one hash slot).
+-- KEYS: 1 the gateway's window, 2 the RPCs in flight at it, 3 those that ended before they were counted, by when (one
+--       hash slot).
 -- ARGV: 1 the time in ms, or '' for Redis' own, 2 limit to begin with, 3 the largest, 4 timeouts in a row that open the
 --       breaker, 5 and 6 for how many ms, at first and at most, 7 the longest wait in ms, 8 how many ms to keep both.
 -- The RPCs in flight are a sorted set of their IDs by their deadlines. The window is a string of words, in this order:
