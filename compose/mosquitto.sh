@@ -5,7 +5,8 @@ set -eu
 umask 077
 passwords=/mosquitto/data/passwords
 cp /mosquitto/config/gateways "$passwords"
-mosquitto_passwd -b "$passwords" backbone "$MQTT_PASSWORD"
+mosquitto_passwd -b "$passwords" fwd-router "$MQTT_PASSWORD"
+mosquitto_passwd -b "$passwords" bck-router "$MQTT_PASSWORD"
 mosquitto_passwd -b "$passwords" emulator "$MQTT_EMULATOR_PASSWORD"
 chown mosquitto "$passwords"
 exec mosquitto -c /mosquitto/config/mosquitto.conf

@@ -317,6 +317,10 @@ async fn gateways_are_where_they_last_reported(back_end: BackEnd) {
     assert_eq!((&gateways[&NEAR], &gateways[&FAR]), (&written[2].1, &written[1].1));
     assert_eq!(fixture.registry.gateway(FAR).await.unwrap().as_ref(), Some(&written[1].1));
     assert_eq!(fixture.registry.gateway(GatewayMac::from_octets([0; 6])).await.unwrap(), None);
+    for gone in [&[][..], &[NEAR]] {
+        fixture.registry.forget_gateways(gone).await.unwrap();
+        assert_eq!(fixture.registry.gateway(NEAR).await.unwrap().is_some(), gone.is_empty());
+    }
     assert_eq!(fixture.registry.epoch("before").await.unwrap(), "before");
     assert_eq!(fixture.registry.epoch("later").await.unwrap(), "before", "nothing was lost");
 }

@@ -49,6 +49,18 @@ pub struct Config {
     #[arg(long, env = "LABELS_PER_GATEWAY", default_value_t = 20_000)]
     pub labels_per_gateway: usize,
 
+    /// How many gateways' reports of one label are kept; those of more gateways are dropped and counted
+    #[arg(long, env = "GATEWAYS_PER_LABEL", default_value_t = 16)]
+    pub gateways_per_label: usize,
+
+    /// How many pairs of gateway and label one replica keeps; more are dropped and counted
+    #[arg(long, env = "SIGHTINGS_MAX", default_value_t = 4_000_000)]
+    pub sightings_max: usize,
+
+    /// How many gateways there may be; reports of more are dropped and counted, until others were silent for a day
+    #[arg(long, env = "GATEWAYS_MAX", default_value_t = 5_000)]
+    pub gateways_max: usize,
+
     /// What gateways can take
     #[command(flatten)]
     pub window: WindowArgs,
@@ -56,6 +68,14 @@ pub struct Config {
     /// What every role can be told
     #[command(flatten)]
     pub service: ServiceArgs,
+}
+
+impl Config {
+    /// The same servers, known by the authorities that the process was told.
+    pub(crate) fn trusting(self) -> Self {
+        let tls = &self.service.tls;
+        Self { amqp: self.amqp.trusting(tls), redis: self.redis.trusting(tls), mqtt: self.mqtt.trusting(tls), ..self }
+    }
 }
 
 /// What a back router takes from MQTT.

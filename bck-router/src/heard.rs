@@ -19,6 +19,10 @@ pub(crate) struct HeardPolicy {
     pub(crate) forget_after: Duration,
     /// How many labels one gateway may report.
     pub(crate) labels_per_gateway: usize,
+    /// Of how many gateways one label is remembered.
+    pub(crate) gateways_per_label: usize,
+    /// How many pairs are remembered in all.
+    pub(crate) pairs: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +40,9 @@ struct Heard {
 pub(crate) struct HeardLabels {
     policy: HeardPolicy,
     gateways: HashMap<GatewayMac, HashMap<LabelMac, Heard>>,
+    /// How many gateways hear each label.
+    hearers: HashMap<LabelMac, usize>,
+    pairs: usize,
 }
 
 /// What to do about a sighting.
@@ -45,29 +52,28 @@ pub(crate) enum Verdict {
     Write(Rssi),
     /// What is written is good enough.
     Keep,
-    /// The gateway reports more labels than it may.
+    /// The gateway reports more labels than it may, or the label is heard by more gateways than are kept.
     TooMany,
 }
 
 impl HeardLabels {
     pub(crate) fn new(policy: HeardPolicy) -> Self {
-        Self { policy, gateways: HashMap::new() }
+        Self { policy, gateways: HashMap::new(), hearers: HashMap::new(), pairs: 0 }
     }
 
     /// Takes in one sighting. The caller writes what it is told to.
     pub(crate) fn hear(&mut self, gateway: GatewayMac, sighting: &Sighting, now: Timestamp) -> Verdict {
         let &Sighting { label, rssi, battery_mv } = sighting;
         let now = now.unix_millis();
-        let labels = self.gateways.entry(gateway).or_default();
-        if labels.len() >= self.policy.labels_per_gateway && !labels.contains_key(&label) {
-            return Verdict::TooMany;
-        }
         let dbm = f32::from(rssi.dbm());
-        let Some(heard) = labels.get_mut(&label) else {
+        let Some(heard) = self.gateways.get_mut(&gateway).and_then(|labels| labels.get_mut(&label)) else {
+            if !self.admit(gateway, label) {
+                return Verdict::TooMany;
+            }
             let written_mv = battery_mv.unwrap_or(0);
             let heard =
                 Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_mv, written_ms: now, heard_ms: now };
-            labels.insert(label, heard);
+            self.gateways.entry(gateway).or_default().insert(label, heard);
             return Verdict::Write(rssi);
         };
         heard.smoothed_dbm += WEIGHT * (dbm - heard.smoothed_dbm);
@@ -87,23 +93,48 @@ impl HeardLabels {
         }
     }
 
+    /// Makes room for a pair that is new, where there is any.
+    fn admit(&mut self, gateway: GatewayMac, label: LabelMac) -> bool {
+        let HeardPolicy { labels_per_gateway, gateways_per_label, pairs, .. } = self.policy;
+        let labels = self.gateways.get(&gateway).map_or(0, HashMap::len);
+        let gateways = self.hearers.get(&label).copied().unwrap_or(0);
+        if labels >= labels_per_gateway || gateways >= gateways_per_label || self.pairs >= pairs {
+            return false;
+        }
+        self.hearers.insert(label, gateways + 1);
+        self.pairs += 1;
+        true
+    }
+
     /// Forgets what was not heard for long.
     pub(crate) fn tidy(&mut self, now: Timestamp) {
         let oldest = now.unix_millis() - self.policy.forget_after.as_millis() as i64;
         self.gateways.retain(|_, labels| {
-            labels.retain(|_, heard| heard.heard_ms >= oldest);
+            labels.retain(|label, heard| {
+                let keep = heard.heard_ms >= oldest;
+                if !keep {
+                    self.pairs -= 1;
+                    if let Some(gateways) = self.hearers.get_mut(label) {
+                        *gateways -= 1;
+                    }
+                }
+                keep
+            });
             !labels.is_empty()
         });
+        self.hearers.retain(|_, gateways| *gateways > 0);
     }
 
     /// Forgets everything: Redis has, too.
     pub(crate) fn clear(&mut self) {
         self.gateways.clear();
+        self.hearers.clear();
+        self.pairs = 0;
     }
 
     /// How many pairs are remembered.
     pub(crate) fn len(&self) -> usize {
-        self.gateways.values().map(HashMap::len).sum()
+        self.pairs
     }
 }
 
@@ -120,6 +151,8 @@ mod tests {
             refresh_after: Duration::from_secs(20),
             forget_after: Duration::from_secs(120),
             labels_per_gateway: 2,
+            gateways_per_label: 2,
+            pairs: 5,
         })
     }
 
@@ -182,5 +215,22 @@ mod tests {
         assert_eq!(heard.len(), 1);
         heard.clear();
         assert_eq!(heard.len(), 0);
+    }
+
+    #[test]
+    fn many_gateways_take_no_more_room_than_few() {
+        let mut heard = heard();
+        let gateway = |last| GatewayMac::from_octets([0, 0, 0, 0, 1, last]);
+        let label = |last| Sighting { label: LabelMac::from_octets([0, 0, 0, 0, 0, last]), ..see(-60) };
+        assert_eq!(heard.hear(gateway(1), &label(1), at(0)), Verdict::Write(rssi(-60)));
+        assert_eq!(heard.hear(gateway(2), &label(1), at(100)), Verdict::Write(rssi(-60)));
+        assert_eq!(heard.hear(gateway(3), &label(1), at(100)), Verdict::TooMany, "two hear it already");
+        assert_eq!(heard.hear(gateway(2), &label(1), at(101)), Verdict::Keep, "those that are known go on");
+        heard.tidy(at(130));
+        assert_eq!(heard.hear(gateway(3), &label(1), at(130)), Verdict::Write(rssi(-60)), "one was silent");
+        for (number, last) in [(4, 2), (4, 3), (5, 2)] {
+            assert_eq!(heard.hear(gateway(number), &label(last), at(131)), Verdict::Write(rssi(-60)));
+        }
+        assert_eq!((heard.len(), heard.hear(gateway(5), &label(3), at(131))), (5, Verdict::TooMany));
     }
 }

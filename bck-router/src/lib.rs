@@ -44,6 +44,7 @@ const REPORTS: Subscription = Subscription { filter: SHARED_STATUS, manual_acks:
 /// When the configuration can't work at all, such as an MQTT broker without shared subscriptions; servers that are
 /// down are waited for.
 pub async fn run(config: Config, mut service: Service) -> Result<()> {
+    let config = config.trusting();
     let metrics = Metrics::register(&mut service.metrics);
     service.open_admin_port(axum::Router::new());
     let connections = TaskTracker::new();
@@ -125,7 +126,6 @@ async fn publish_sessions(
 ) {
     run_sessions(&finished, async || {
         let broker = Broker::connect(&config.amqp.amqp_url, name).await.context("opening a session")?;
-        broker.declare().await.context("opening a session")?;
         let session = Session { bulk: broker.bulk_publisher().await?, confirmed: broker.publisher().await? };
         replies.send_replace(Some(session));
         tracing::info!(amqp.url = %config.amqp.amqp_url, "publishes replies");

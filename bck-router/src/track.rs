@@ -26,6 +26,8 @@ const CHUNK: usize = 64;
 const ENTRIES_PER_WRITE: usize = 1000;
 /// A gateway's presence is written again when it is so old.
 const PRESENCE_REFRESH_MS: i64 = 10_000;
+/// A gateway that was silent for so long makes room for another, where there are too many: a day.
+const GONE_AFTER_MS: i64 = 24 * 3_600_000;
 /// A report that arrives so soon after the gateway's last will may have been sent before it.
 const WILL_MARGIN_MS: i64 = 1_000;
 
@@ -38,6 +40,8 @@ pub(crate) struct Tracker {
     written: HashMap<GatewayMac, GatewayState>,
     epoch: Option<String>,
     forget_after: Duration,
+    /// How many gateways there may be.
+    gateways_max: usize,
     closed: CancellationToken,
 }
 
@@ -48,6 +52,8 @@ impl Tracker {
             refresh_after: config.route_stale_after / 3,
             forget_after: config.route_stale_after * 2,
             labels_per_gateway: config.labels_per_gateway,
+            gateways_per_label: config.gateways_per_label,
+            pairs: config.sightings_max,
         };
         Self {
             registry,
@@ -56,6 +62,7 @@ impl Tracker {
             written: HashMap::new(),
             epoch: None,
             forget_after: config.route_stale_after * 2,
+            gateways_max: config.gateways_max,
             closed,
         }
     }
@@ -76,7 +83,10 @@ impl Tracker {
                     0 => break,
                     _ => self.take(chunk.drain(..), &directory).await,
                 },
-                _ = ticks.tick() => self.look_after_memory().await,
+                _ = ticks.tick() => {
+                    self.look_after_memory().await;
+                    self.make_room(&directory).await;
+                }
                 () = closed.cancelled() => break,
             }
         }
@@ -94,6 +104,10 @@ impl Tracker {
             };
             match Report::parse(&incoming.payload) {
                 Ok(report) => {
+                    if self.is_one_too_many(gateway, directory) {
+                        self.metrics.drop_sightings("too_many_gateways", 1);
+                        continue;
+                    }
                     self.see(gateway, &report, &incoming.broker, at, directory).await;
                     self.hear(gateway, &report, at, &mut entries);
                 }
@@ -104,6 +118,13 @@ impl Tracker {
             }
         }
         self.write(&entries).await;
+    }
+
+    /// Nothing is kept of a gateway that is new where there are as many as there may be.
+    fn is_one_too_many(&self, gateway: GatewayMac, directory: &GatewayDirectory) -> bool {
+        let directory = directory.get();
+        let known = self.written.contains_key(&gateway) || directory.contains_key(&gateway);
+        !known && self.written.len().max(directory.len()) >= self.gateways_max
     }
 
     fn hear(&mut self, gateway: GatewayMac, report: &Report, at: Timestamp, entries: &mut Vec<RouteEntry>) {
@@ -179,6 +200,24 @@ impl Tracker {
         }
         self.heard.tidy(now());
         self.metrics.labels_tracked.set(self.heard.len() as i64);
+    }
+}
+
+impl Tracker {
+    /// Forgets gateways that were silent for long, where there are as many as there may be.
+    async fn make_room(&mut self, directory: &GatewayDirectory) {
+        let directory = directory.get();
+        if directory.len() < self.gateways_max {
+            return;
+        }
+        let oldest = now().unix_millis() - GONE_AFTER_MS;
+        let gone: Vec<_> = directory.iter().filter(|(_, state)| state.at.unix_millis() < oldest).collect();
+        let gone: Vec<_> = gone.into_iter().map(|(gateway, _)| *gateway).take(ENTRIES_PER_WRITE).collect();
+        if let Err(error) = self.registry.forget_gateways(&gone).await {
+            tracing::debug!("gateways not forgotten: {error}");
+            self.metrics.registry_errors.inc();
+        }
+        gone.iter().for_each(|gateway| drop(self.written.remove(gateway)));
     }
 }
 

@@ -17,7 +17,7 @@ const NEVER: &str = "30days";
 /// Starts RabbitMQ, Redis, a Mosquitto and MongoDB, none of them shared with anyone.
 pub(crate) async fn start_servers() -> Result<Servers> {
     eprintln!("bench: starting RabbitMQ, Redis, Mosquitto and MongoDB");
-    let config = ServersConfig { own_rabbitmq: true, own_mongodb: true, ..ServersConfig::default() };
+    let config = ServersConfig { own_rabbitmq: true, own_mongodb: true, users: false, ..ServersConfig::default() };
     Servers::start(&config).await
 }
 

@@ -15,7 +15,10 @@ use crate::{
     letters::{Backlog, MOST},
     publish::Publishing,
 };
-use backbone::ledger::{BindReport, Binding};
+use backbone::{
+    ledger::{BindReport, Binding},
+    service::Authorities,
+};
 use client::Client;
 use indicatif::ProgressBar;
 use protocol::{BatchId, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId};
@@ -104,9 +107,10 @@ impl Api {
         url: &ApiUrl,
         token: Option<&Token>,
         token_file: Option<&Path>,
+        authorities: Option<&Authorities>,
         wait: Duration,
     ) -> Result<Self, Failure> {
-        Client::new(url.clone(), token, token_file, wait).map(Self)
+        Client::new(url.clone(), token, token_file, authorities, wait).map(Self)
     }
 
     pub(crate) fn name(&self) -> String {

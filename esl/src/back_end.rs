@@ -44,8 +44,8 @@ impl BackEnd {
     /// When the token can't be used.
     pub(crate) fn new(place: &Place) -> Result<Self, Failure> {
         match place {
-            Place::Api { url, token, token_file, wait } => {
-                Api::new(url, token.as_ref(), token_file.as_deref(), *wait).map(Self::Api)
+            Place::Api { url, token, token_file, wait, authorities } => {
+                Api::new(url, token.as_ref(), token_file.as_deref(), authorities.as_ref(), *wait).map(Self::Api)
             }
             Place::Servers { amqp, mongodb, redis } => {
                 let servers = Servers::new(amqp.clone(), mongodb.clone(), redis.clone());

@@ -1,7 +1,12 @@
 //! Where what is asked is asked: the API, or the servers themselves.
 
 use crate::api::{ApiUrl, Token};
-use backbone::{ledger::LedgerUrl, queue::AmqpUrl, registry::RedisUrl, service::parse_duration};
+use backbone::{
+    ledger::LedgerUrl,
+    queue::AmqpUrl,
+    registry::RedisUrl,
+    service::{Authorities, TlsArgs, parse_duration},
+};
 use clap::{ArgMatches, Args, Command, FromArgMatches, error::ErrorKind, parser::ValueSource};
 use std::{path::PathBuf, time::Duration};
 
@@ -9,7 +14,13 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// The HTTP API.
-    Api { url: ApiUrl, token: Option<Token>, token_file: Option<PathBuf>, wait: Duration },
+    Api {
+        url: ApiUrl,
+        token: Option<Token>,
+        token_file: Option<PathBuf>,
+        wait: Duration,
+        authorities: Option<Authorities>,
+    },
     /// RabbitMQ, MongoDB and Redis, each when it is needed.
     Servers { amqp: AmqpUrl, mongodb: LedgerUrl, redis: RedisUrl },
 }
@@ -51,6 +62,9 @@ struct Flags {
     #[arg(long, alias = "redis-url", env = "REDIS_URL", default_value = "redis://127.0.0.1:6379")]
     #[arg(value_name = "URL", hide_env_values = true, global = true)]
     redis: RedisUrl,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 impl FromArgMatches for Place {
@@ -59,10 +73,15 @@ impl FromArgMatches for Place {
         let said = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
         let server = ["direct", "amqp", "mongodb", "redis"].iter().find(|id| said(id));
         let of_api = ["api", "token_file"].iter().find(|id| said(id)).map(|id| id.replace('_', "-"));
-        let Flags { api, token_file, token, wait, direct: _, amqp, mongodb, redis } = Flags::from_arg_matches(matches)?;
+        let Flags { api, token_file, token, wait, direct: _, amqp, mongodb, redis, tls } =
+            Flags::from_arg_matches(matches)?;
         match (server, of_api) {
-            (None, _) => Ok(Self::Api { url: api, token, token_file, wait }),
-            (Some(_), None) => Ok(Self::Servers { amqp, mongodb, redis }),
+            (None, _) => Ok(Self::Api { url: api, token, token_file, wait, authorities: tls.tls_ca_file }),
+            (Some(_), None) => Ok(Self::Servers {
+                amqp: amqp.trusting(&tls),
+                mongodb: mongodb.trusting(&tls),
+                redis: redis.trusting(&tls),
+            }),
             (Some(server), Some(of_api)) => {
                 let text =
                     format!("--{server} asks the servers themselves, --{of_api} is for the API: give one of them");

@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn connect(url: &AmqpUrl) -> Result<Broker> {
     let open = async {
         let broker = Broker::connect(url, "esl").await?;
-        broker.declare().await?;
+        broker.declare_tasks().await?;
         Ok::<_, QueueError>(broker)
     };
     open.await.with_context(|| format!("RabbitMQ at {url}"))

@@ -50,6 +50,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// The same servers, known by the authorities that the process was told.
+    pub(crate) fn trusting(self) -> Self {
+        let tls = &self.service.tls;
+        Self { amqp: self.amqp.trusting(tls), redis: self.redis.trusting(tls), mqtt: self.mqtt.trusting(tls), ..self }
+    }
+
     pub(crate) fn policy(&self) -> RpcPolicy {
         RpcPolicy {
             quarantine: self.rpc_timeout,

@@ -40,6 +40,7 @@ const LINES_EXPECTED: u16 = 8;
 /// # Errors
 /// When the configuration can't work at all; servers that are down are waited for.
 pub async fn run(config: Config, mut service: Service) -> Result<()> {
+    let config = config.trusting();
     let metrics = Metrics::register(&mut service.metrics);
     service.open_admin_port(axum::Router::new());
     let background = TaskTracker::new();
@@ -98,7 +99,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     };
     reachable.context("waiting for Redis and an MQTT broker")?;
     let broker = Broker::connect(&config.amqp.amqp_url, service.name).await.context("opening a session")?;
-    broker.declare().await.context("opening a session")?;
+    broker.declare_requests().await.context("opening a session")?;
     let mut requests = Requests::consume(&broker, config.fwd_prefetch).await?;
     let forwarder = Arc::new(Forwarder::new(parts.clone(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");

@@ -2,7 +2,7 @@
 
 use crate::faults::Faults;
 use backbone::{
-    mqtt::{MqttUrls, gateway::MqttVersion},
+    mqtt::{IdentityArgs, MqttUrls, gateway::MqttVersion},
     service::{ServiceArgs, parse_duration},
 };
 use clap::{Parser, ValueEnum};
@@ -37,6 +37,10 @@ pub struct Config {
     /// to the next when it is lost
     #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
     pub mqtt_url: MqttUrls,
+
+    /// What they know the gateways by; {mac} stands for each gateway's MAC, as it does in user and password of the URL
+    #[command(flatten)]
+    pub identity: IdentityArgs,
 
     /// Which MQTT the gateways speak; mixed: every second one 3.1.1
     #[arg(long, env = "PROTOCOL", value_enum, default_value_t = Protocol::V5)]
@@ -105,6 +109,12 @@ pub enum Echo {
 }
 
 impl Config {
+    /// The same servers, known by the authorities that the process was told.
+    pub(crate) fn trusting(self) -> Self {
+        let tls = &self.service.tls;
+        Self { mqtt_url: self.mqtt_url.trusting(tls, &self.identity), ..self }
+    }
+
     /// Which MQTT the gateway at this index speaks.
     pub fn version_of(&self, index: usize) -> MqttVersion {
         match self.protocol {

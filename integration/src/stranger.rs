@@ -2,7 +2,7 @@
 
 use crate::Story;
 use anyhow::Result;
-use backbone::mqtt::{Client, ClientOptions, Publication};
+use backbone::mqtt::{Client, ClientOptions, Incoming, MqttUrl, Publication, PublishError, Subscription};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -11,25 +11,39 @@ use tokio_util::task::TaskTracker;
 pub struct Stranger {
     client: Client,
     connection: TaskTracker,
+    inbox: mpsc::Receiver<Incoming>,
 }
 
 impl Stranger {
     /// Connects.
     pub async fn connect(story: &Story) -> Result<Self> {
-        let options = ClientOptions {
-            url: story.stack.servers.mqtt_urls[0].parse()?,
-            client_id: "stranger".to_owned(),
-            subscription: None,
-            receive_maximum: 10,
-        };
+        Self::at(story.stack.servers.mqtt_urls[0].parse()?, None).await
+    }
+
+    /// Connects as whoever the URL says, and listens to this filter.
+    pub async fn at(url: MqttUrl, listens_to: Option<&'static str>) -> Result<Self> {
+        let subscription = listens_to.map(|filter| Subscription { filter, manual_acks: false });
+        let client_id = format!("stranger-{}", uuid::Uuid::new_v4().simple());
+        Self::called(&client_id, url, subscription).await
+    }
+
+    /// The same, with this client ID.
+    pub async fn called(client_id: &str, url: MqttUrl, subscription: Option<Subscription>) -> Result<Self> {
+        let options = ClientOptions { url, client_id: client_id.to_owned(), subscription, receive_maximum: 100 };
         let connection = TaskTracker::new();
-        let client = Client::start(options, mpsc::channel(1).0, &connection);
+        let (sender, inbox) = mpsc::channel(100);
+        let client = Client::start(options, sender, &connection);
         client.ready().await?;
-        Ok(Self { client, connection })
+        Ok(Self { client, connection, inbox })
+    }
+
+    /// What it has heard, if anything.
+    pub fn heard(&mut self) -> Option<Incoming> {
+        self.inbox.try_recv().ok()
     }
 
     /// Says this, with this as correlation data, and waits until the broker has it.
-    pub async fn say(&self, topic: &str, payload: &[u8], correlation: &str) -> Result<()> {
+    pub async fn say(&self, topic: &str, payload: &[u8], correlation: &str) -> Result<(), PublishError> {
         let publication = Publication {
             topic: topic.to_owned(),
             payload: payload.to_vec(),
@@ -37,7 +51,7 @@ impl Stranger {
             response_topic: "nowhere".to_owned(),
             correlation: correlation.to_owned(),
         };
-        Ok(self.client.publish(publication).await?)
+        self.client.publish(publication).await
     }
 
     /// Leaves.

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use backbone::{
     embedded::DataFolder,
     ledger::LedgerUrl,
-    mqtt::{EmbeddedBroker, EmbeddedOptions, MqttArgs, MqttUrl, MqttUrls, TlsOptions},
+    mqtt::{EmbeddedBroker, EmbeddedOptions, IdentityArgs, MqttArgs, MqttUrl, MqttUrls, TlsOptions},
     queue::{AmqpArgs, AmqpUrl, EmbeddedQueues},
     registry::{MemoryRegistry, RedisArgs},
 };
@@ -45,7 +45,7 @@ impl Ground {
     }
 
     pub(crate) fn mqtt(&self) -> MqttArgs {
-        MqttArgs { mqtt_url: MqttUrl::from(self.broker.clone()).into() }
+        MqttArgs { mqtt_url: MqttUrl::from(self.broker.clone()).into(), identity: IdentityArgs::default() }
     }
 
     pub(crate) fn ledger(&self) -> LedgerUrl {

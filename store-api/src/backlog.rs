@@ -34,7 +34,7 @@ pub(crate) async fn backlog(State(api): State<Api>) -> Result<Json<Backlog>, Pro
 }
 
 async fn count(broker: &Broker) -> Result<Backlog, QueueError> {
-    broker.declare().await?;
+    broker.declare_tasks().await?;
     Ok(Backlog {
         tasks: broker.backlog(amqp::TASKS).await? + broker.backlog(amqp::URGENT_TASKS).await?,
         waiting: broker.waiting().await?,

@@ -57,3 +57,16 @@ pub struct Config {
     #[command(flatten)]
     pub service: ServiceArgs,
 }
+
+impl Config {
+    /// The same servers, known by the authorities that the process was told.
+    pub(crate) fn trusting(self) -> Self {
+        let tls = &self.service.tls;
+        Self {
+            amqp: self.amqp.trusting(tls),
+            redis: self.redis.trusting(tls),
+            mongodb_url: self.mongodb_url.trusting(tls),
+            ..self
+        }
+    }
+}

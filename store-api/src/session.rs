@@ -24,7 +24,7 @@ pub(crate) struct Link {
 /// are answered.
 pub(crate) async fn session(url: &AmqpUrl, service: &Service, link: &Link) -> Result<Ended> {
     let broker = Broker::connect(url, service.name).await.context("opening a session")?;
-    broker.declare().await.context("opening a session")?;
+    broker.declare_tasks().await.context("opening a session")?;
     link.current.send_replace(Some(broker.publisher().await?));
     tracing::info!(amqp.url = %url, "enqueues tasks");
     let ended = tokio::select! {

@@ -66,6 +66,7 @@ struct Worker {
 /// # Errors
 /// When the configuration can't work at all; servers that are down are waited for.
 pub async fn run(config: Config, mut service: Service) -> Result<()> {
+    let config = config.trusting();
     let metrics = Metrics::register(&mut service.metrics);
     let background = TaskTracker::new();
     let closed = CancellationToken::new();

@@ -3,6 +3,7 @@
 //!
 //! - [`RabbitMq`], [`Redis`], [`Mosquitto`], [`MongoDb`]: one real server each, on a free port of
 //!   127.0.0.1 and in a folder of its own. [`Server`] is what they share: stop, kill, pause, start again.
+//! - [`Certificates`]: TLS for them, and the roles' users in them with the permissions in `security/`.
 //! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
 //! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together;
 //!   [`Standalone`]: all roles as one process, without servers.
@@ -18,6 +19,8 @@
 //! - Children stay in the process group of whoever started them, so killing the group takes all along.
 //! - Every wait is bounded, and its error shows the end of the log of what it waited for.
 
+mod access;
+mod certificates;
 pub mod install;
 mod management;
 mod mongodb;
@@ -35,6 +38,7 @@ mod stack;
 mod standalone;
 mod tools;
 
+pub use certificates::{Certificates, TlsFiles};
 pub use management::Management;
 pub use mongodb::{MongoDb, MongoDbOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::access::{PASSWORD, Permissions, rabbitmq_permissions};
 use crate::server::http_builder;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ impl Management {
         &self.url
     }
 
-    /// Makes a virtual host in which `guest` may do everything. `name` needs no escaping in a URL.
+    /// Makes a virtual host in which `guest` may do everything, and each role what it needs. `name` needs no escaping in a URL.
     pub async fn create_vhost(&self, name: &str) -> Result<()> {
         let vhost = format!("/api/vhosts/{name}");
         self.send(self.request(Method::PUT, &vhost)).await.with_context(|| format!("creating virtual host {name}"))?;
@@ -39,7 +40,30 @@ impl Management {
         let path = format!("/api/permissions/{name}/guest");
         self.send(self.request(Method::PUT, &path).json(&permissions))
             .await
-            .with_context(|| format!("permitting guest to use virtual host {name}"))
+            .with_context(|| format!("permitting guest to use virtual host {name}"))?;
+        self.permit_users(name).await
+    }
+
+    /// Makes the roles' users, who may do nothing yet.
+    pub(crate) async fn create_users(&self) -> Result<()> {
+        for Permissions { user, .. } in rabbitmq_permissions() {
+            let body = json!({"password": PASSWORD, "tags": ""});
+            self.send(self.request(Method::PUT, &format!("/api/users/{user}")).json(&body))
+                .await
+                .with_context(|| format!("creating the user {user}"))?;
+        }
+        Ok(())
+    }
+
+    /// Permits each role in a virtual host what it needs.
+    async fn permit_users(&self, vhost: &str) -> Result<()> {
+        for Permissions { user, configure, write, read } in rabbitmq_permissions() {
+            let body = json!({"configure": configure, "write": write, "read": read});
+            self.send(self.request(Method::PUT, &format!("/api/permissions/{vhost}/{user}")).json(&body))
+                .await
+                .with_context(|| format!("permitting {user} to use virtual host {vhost}"))?;
+        }
+        Ok(())
     }
 
     /// Removes a virtual host with all that is in it; its connections are closed.

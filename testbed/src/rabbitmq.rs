@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::process::Process;
 use crate::server::{Launch, Ready, wait_for_port};
-use crate::{Management, Server, free_port, install};
+use crate::{Management, Server, TlsFiles, free_port, install};
 
 const EPMD_PATIENCE: Duration = Duration::from_secs(20);
 const EPMD_ATTEMPTS: usize = 5;
@@ -22,6 +22,8 @@ pub struct RabbitMqOptions {
     pub extra_config: Vec<String>,
     /// The port of 127.0.0.1 on which its plugin for Prometheus serves; without one there is no such plugin.
     pub prometheus: Option<u16>,
+    /// With what it speaks TLS, on another port; without it, it does not.
+    pub tls: Option<TlsFiles>,
 }
 
 /// A RabbitMQ on 127.0.0.1, user and password `guest`, with the management plugin but without its
@@ -29,6 +31,7 @@ pub struct RabbitMqOptions {
 pub struct RabbitMq {
     server: Server,
     management: Management,
+    tls_port: Option<u16>,
     // A node can't do without Erlang's port mapper, and starts one that outlives it if there is none.
     // So we start one before it, in the foreground, and end it by its pid like all else.
     _epmd: Epmd,
@@ -45,9 +48,13 @@ impl RabbitMq {
     pub async fn start(options: RabbitMqOptions) -> Result<Self> {
         let script = install::rabbitmq_server()?;
         let epmd = Epmd::start().await?;
+        let tls_port = options.tls.as_ref().map(|_| free_port()).transpose()?;
         let server = Server::start("rabbitmq", |port, folder| {
             let management = free_port()?;
             write_config(folder, port, management, &options)?;
+            if let (Some(files), Some(port)) = (&options.tls, tls_port) {
+                add_tls(folder, port, files)?;
+            }
             Ok(Launch {
                 name: "rabbitmq",
                 program: script.clone(),
@@ -61,12 +68,18 @@ impl RabbitMq {
         .await?;
         let management = server.http_port().context("finding the management port")?;
         let management = Management::new(&format!("http://127.0.0.1:{management}"))?;
-        Ok(Self { server, management, _epmd: epmd })
+        management.create_users().await?;
+        Ok(Self { server, management, tls_port, _epmd: epmd })
     }
 
     /// `amqp://guest:guest@127.0.0.1:PORT`: the default virtual host.
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.server.port())
+    }
+
+    /// The port for TLS.
+    pub fn tls_port(&self) -> Option<u16> {
+        self.tls_port
     }
 
     /// The management API.
@@ -133,6 +146,21 @@ fn write_config(folder: &Path, port: u16, management: u16, options: &RabbitMqOpt
     };
     std::fs::write(folder.join("rabbitmq.conf"), config + &prometheus).context("writing rabbitmq.conf")?;
     std::fs::write(folder.join("enabled_plugins"), plugins).context("writing enabled_plugins")
+}
+
+fn add_tls(folder: &Path, port: u16, files: &TlsFiles) -> Result<()> {
+    let config = format!(
+        "listeners.ssl.1 = 127.0.0.1:{port}\n\
+         ssl_options.cacertfile = {}\n\
+         ssl_options.certfile = {}\n\
+         ssl_options.keyfile = {}\n",
+        files.authority.display(),
+        files.certificate.display(),
+        files.key.display(),
+    );
+    let path = folder.join("rabbitmq.conf");
+    let text = std::fs::read_to_string(&path).context("reading rabbitmq.conf")?;
+    std::fs::write(&path, text + &config).context("writing rabbitmq.conf")
 }
 
 fn environment(folder: &Path, epmd: u16, port: u16) -> Result<Vec<(&'static str, String)>> {

@@ -2,10 +2,14 @@
 
 use anyhow::Result;
 
+use crate::access::{MQTT_USERS, rabbitmq_permissions, with_user};
 use crate::{
-    Management, MongoDb, MongoDbOptions, Mosquitto, MosquittoOptions, RabbitMq, RabbitMqOptions, Redis, RedisOptions,
-    SharedServers,
+    Certificates, GATEWAY_EMULATOR, Management, MongoDb, MongoDbOptions, Mosquitto, MosquittoOptions, RabbitMq,
+    RabbitMqOptions, Redis, RedisOptions, SharedServers, TlsFiles,
 };
+
+/// Who plays gateways.
+const EMULATOR: &str = "emulator";
 
 /// Which servers [`Servers::start`] starts.
 #[derive(Debug, Clone)]
@@ -20,6 +24,10 @@ pub struct ServersConfig {
     pub mosquittos: usize,
     /// What all of them are started with.
     pub mosquitto: MosquittoOptions,
+    /// Each role signs in as a user of its own, who may do what `security/` permits it: at RabbitMQ, Redis and Mosquitto.
+    pub users: bool,
+    /// They do so over TLS, at MongoDB too, and at Mosquitto by certificates; all servers are of one's own then.
+    pub tls: bool,
 }
 
 impl Default for ServersConfig {
@@ -30,6 +38,8 @@ impl Default for ServersConfig {
             own_mongodb: false,
             mosquittos: 1,
             mosquitto: MosquittoOptions::default(),
+            users: true,
+            tls: false,
         }
     }
 }
@@ -55,20 +65,29 @@ pub struct Servers {
     pub mosquittos: Vec<Mosquitto>,
     /// The MongoDB, unless it is the shared one.
     pub mongodb: Option<MongoDb>,
+    /// The certificates that TLS is spoken with.
+    pub certificates: Option<Certificates>,
     management: Management,
+    users: bool,
     name: String,
 }
 
 impl Servers {
     /// Starts what `config` asks for, all at the same time.
     pub async fn start(config: &ServersConfig) -> Result<Self> {
-        let shared = SharedServers::from_env()?;
+        let shared = SharedServers::from_env()?.filter(|_| !config.tls);
         let name = unique_name();
+        let certificates = config.tls.then(Certificates::new).transpose()?;
+        let tls = certificates.as_ref().map(|certificates| certificates.server("IP:127.0.0.1")).transpose()?;
+        if let Some(certificates) = &certificates {
+            certificates.clients(MQTT_USERS)?;
+        }
+        let rabbitmq_options = RabbitMqOptions { tls: tls.clone(), ..config.rabbitmq.clone() };
         let (rabbitmq, mongodb, redis, mosquittos) = tokio::try_join!(
-            rabbitmq(shared.as_ref().filter(|_| !config.own_rabbitmq), &config.rabbitmq, &name),
-            mongodb(shared.as_ref().filter(|_| !config.own_mongodb), &name),
-            Redis::start(RedisOptions::default()),
-            start_mosquittos(config),
+            rabbitmq(shared.as_ref().filter(|_| !config.own_rabbitmq), rabbitmq_options, &name),
+            mongodb(shared.as_ref().filter(|_| !config.own_mongodb), tls.clone(), &name),
+            Redis::start(RedisOptions { tls: tls.clone(), ..RedisOptions::default() }),
+            start_mosquittos(config, tls.as_ref()),
         )?;
         let (rabbitmq, management, amqp_url) = rabbitmq;
         let (mongodb, mongodb_url) = mongodb;
@@ -81,7 +100,9 @@ impl Servers {
             redis,
             mosquittos,
             mongodb,
+            certificates,
             management,
+            users: config.users,
             name,
         })
     }
@@ -96,7 +117,7 @@ impl Servers {
         &self.management
     }
 
-    /// What a role needs to know, as environment variables.
+    /// Where the servers are, as environment variables, for whoever may do everything.
     pub fn env(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AMQP_URL", self.amqp_url.clone()),
@@ -104,6 +125,55 @@ impl Servers {
             ("MQTT_URL", self.mqtt_urls.join(",")),
             ("MONGODB_URL", self.mongodb_url.clone()),
         ]
+    }
+
+    /// What a role needs to know, as environment variables: where the servers are, and who it is there.
+    pub fn env_of(&self, role: &str) -> Vec<(&'static str, String)> {
+        if let Some(certificates) = &self.certificates {
+            return self.tls_env_of(role, certificates);
+        }
+        let amqp_user = rabbitmq_permissions().find(|permissions| self.users && permissions.user == role);
+        let mqtt_user = mqtt_user(role).filter(|_| self.users);
+        let mut env = self.env();
+        for (name, url) in &mut env {
+            match (*name, &amqp_user, mqtt_user) {
+                ("AMQP_URL" | "REDIS_URL", Some(_), _) => *url = with_user(url, role),
+                ("MQTT_URL", _, Some(user)) => {
+                    let urls: Vec<_> = url.split(',').map(|url| with_user(url, user)).collect();
+                    *url = urls.join(",");
+                }
+                _ => {}
+            }
+        }
+        env
+    }
+
+    fn tls_env_of(&self, role: &str, certificates: &Certificates) -> Vec<(&'static str, String)> {
+        let place = |scheme: &str, port: Option<u16>| {
+            with_user(&format!("{scheme}://127.0.0.1:{}", port.unwrap_or_default()), role)
+        };
+        let amqp_port = self.rabbitmq.as_ref().and_then(RabbitMq::tls_port);
+        let mongodb_port = self.mongodb.as_ref().map(|mongodb| mongodb.port());
+        let name = &self.name;
+        // Each gateway has a certificate of its own.
+        let client = mqtt_user(role).map(|user| if user == EMULATOR { "{mac}" } else { user });
+        let mqtt_urls = match client {
+            Some("{mac}") => self.mosquittos.iter().map(Mosquitto::gateways_url).collect(),
+            _ => self.mqtt_urls.clone(),
+        };
+        let path = |file: String| certificates.path(&file).display().to_string();
+        let mut env = vec![
+            ("AMQP_URL", format!("{}/{name}", place("amqps", amqp_port))),
+            ("REDIS_URL", format!("{}/0", place("rediss", self.redis.tls_port()))),
+            ("MQTT_URL", mqtt_urls.join(",")),
+            ("MONGODB_URL", format!("{}/{name}?tls=true&authSource={name}", place("mongodb", mongodb_port))),
+            ("TLS_CA_FILE", certificates.authority().display().to_string()),
+        ];
+        if let Some(client) = client {
+            env.push(("MQTT_CLIENT_CERT", path(format!("{client}.pem"))));
+            env.push(("MQTT_CLIENT_KEY", path(format!("{client}.key"))));
+        }
+        env
     }
 
     /// Gives back what is shared: a finished test's queues would burden those that still run. Servers of
@@ -118,32 +188,48 @@ impl Servers {
 
 async fn rabbitmq(
     shared: Option<&SharedServers>,
-    options: &RabbitMqOptions,
+    options: RabbitMqOptions,
     vhost: &str,
 ) -> Result<(Option<RabbitMq>, Management, String)> {
     if let Some(shared) = shared {
         let url = shared.create_vhost(vhost).await?;
         return Ok((None, shared.management().clone(), url));
     }
-    let own = RabbitMq::start(options.clone()).await?;
+    let own = RabbitMq::start(options).await?;
     let url = own.create_vhost(vhost).await?;
     let management = own.management().clone();
     Ok((Some(own), management, url))
 }
 
-async fn mongodb(shared: Option<&SharedServers>, database: &str) -> Result<(Option<MongoDb>, String)> {
+async fn mongodb(
+    shared: Option<&SharedServers>,
+    tls: Option<TlsFiles>,
+    database: &str,
+) -> Result<(Option<MongoDb>, String)> {
     if let Some(shared) = shared {
         return Ok((None, shared.database_url(database)));
     }
-    let own = MongoDb::start(MongoDbOptions::default()).await?;
+    let users = tls.is_some();
+    let own = MongoDb::start(MongoDbOptions { users, tls, ..MongoDbOptions::default() }).await?;
+    if users {
+        own.create_users(database).await?;
+    }
     let url = own.database_url(database);
     Ok((Some(own), url))
 }
 
-async fn start_mosquittos(config: &ServersConfig) -> Result<Vec<Mosquitto>> {
+/// As whom a role signs in at Mosquitto.
+fn mqtt_user(role: &str) -> Option<&'static str> {
+    MQTT_USERS.into_iter().find(|user| *user == role || *user == EMULATOR && role == GATEWAY_EMULATOR)
+}
+
+async fn start_mosquittos(config: &ServersConfig, tls: Option<&TlsFiles>) -> Result<Vec<Mosquitto>> {
     let mut mosquittos = Vec::new();
+    let users = MQTT_USERS.iter().filter(|_| config.users && tls.is_none()).map(ToString::to_string);
+    let users: Vec<_> = config.mosquitto.users.iter().cloned().chain(users).collect();
     for _ in 0..config.mosquittos {
-        mosquittos.push(Mosquitto::start(config.mosquitto.clone()).await?);
+        let options = MosquittoOptions { users: users.clone(), tls: tls.cloned(), ..config.mosquitto.clone() };
+        mosquittos.push(Mosquitto::start(options).await?);
     }
     Ok(mosquittos)
 }

@@ -219,7 +219,7 @@ impl LogDir {
 
 fn start_role(role: &'static str, servers: &Servers, config: &StackConfig, logs: &Path) -> Result<Role> {
     let args = if role == GATEWAY_EMULATOR { emulator_args(config) } else { Vec::new() };
-    let env: Vec<_> = servers.env().into_iter().chain(env_of(role, config)).collect();
+    let env: Vec<_> = servers.env_of(role).into_iter().chain(env_of(role, config)).collect();
     Role::start(role, &args, &env, logs)
 }
 

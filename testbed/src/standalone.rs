@@ -50,6 +50,11 @@ impl Standalone {
         self.logs.path()
     }
 
+    /// Where gateways come, while the backbone runs.
+    pub fn mqtt_url(&self) -> String {
+        format!("mqtt://{}", self.mqtt)
+    }
+
     /// The HTTP API, while the backbone runs.
     pub fn api_url(&self) -> String {
         format!("http://{}", self.api)

@@ -1,5 +1,6 @@
 //! What can go wrong with the ledger.
 
+use crate::service::advice;
 use std::{error::Error, sync::Arc};
 
 /// Why something failed, in the words of the client library or the server; shared, so that errors can be cloned.
@@ -45,7 +46,13 @@ impl LedgerError {
     }
 
     pub(super) fn unavailable(doing: &'static str, source: impl Error + Send + Sync + 'static) -> Self {
-        Self::Unavailable { doing, source: Arc::new(source) }
+        match advice(&source) {
+            Some(advice) => Self::Unavailable {
+                doing,
+                source: Arc::new(std::io::Error::other(format!("no TLS with MongoDB: {advice}"))),
+            },
+            None => Self::Unavailable { doing, source: Arc::new(source) },
+        }
     }
 
     pub(super) fn refused(doing: &'static str, source: impl Error + Send + Sync + 'static) -> Self {

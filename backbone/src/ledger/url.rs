@@ -1,7 +1,10 @@
 //! Where the ledger is.
 
 use super::mongo::MongoUrl;
-use crate::{embedded::DataFolder, service::UrlError};
+use crate::{
+    embedded::DataFolder,
+    service::{TlsArgs, UrlError},
+};
 use std::{fmt, str::FromStr};
 
 /// Where the ledger is: MongoDB by its URL, or this process's data folder.
@@ -13,6 +16,16 @@ pub enum LedgerUrl {
     MongoDb(MongoUrl),
     /// SQLite in the data folder of this process.
     Sqlite(DataFolder),
+}
+
+impl LedgerUrl {
+    /// The same server, known by these authorities; a data folder needs none.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        match self {
+            Self::MongoDb(url) => Self::MongoDb(url.trusting(tls.tls_ca_file.clone())),
+            folder @ Self::Sqlite(_) => folder,
+        }
+    }
 }
 
 impl FromStr for LedgerUrl {

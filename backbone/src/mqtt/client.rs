@@ -66,9 +66,6 @@ pub enum ClientError {
     /// Routers are useless without shared subscriptions.
     #[error("the MQTT broker {0} does not offer shared subscriptions, which the routers need; use one that does")]
     NoSharedSubscriptions(BrokerName),
-    /// The TLS configuration can't be made.
-    #[error("the TLS configuration for {0} can't be made: {1}")]
-    Tls(BrokerName, String),
 }
 
 /// A message that came in.
@@ -145,7 +142,7 @@ impl Client {
             closing: closing.clone(),
         };
         match options.url.place().clone() {
-            Place::Server(_) => tracker.spawn(connection::run(options, inbox, sender, closing)),
+            Place::Server { .. } => tracker.spawn(connection::run(options, inbox, sender, closing)),
             Place::Embedded(broker) => tracker.spawn(embedded::run(broker, options, inbox, sender, closing)),
         };
         client

@@ -4,7 +4,7 @@ use super::{
     ClientError, ClientOptions, Incoming,
     client::{Ack, Link, Publisher, Subscription},
 };
-use crate::service::Backoff;
+use crate::service::{Backoff, advice};
 use rumqttc::{
     AckMode, AsyncClient, ConnectionError, Event, EventLoop, MqttOptions,
     mqttbytes::{
@@ -29,21 +29,19 @@ pub(super) async fn run(
     closing: CancellationToken,
 ) {
     let broker = options.url.broker_name();
-    let mqtt = match mqtt_options(&options) {
-        Ok(mqtt) => mqtt,
-        Err(error) => {
-            link.send_modify(|link| link.failed = Some(ClientError::Tls(broker, error.to_string())));
-            return closing.cancelled().await;
-        }
-    };
     let mut backoff = Backoff::for_connections();
     let mut reported = false;
     while !closing.is_cancelled() {
         // A client and event loop for each connection: what belongs to an old one can never reach a new one. A late
         // acknowledgement that did would make the broker close the new connection.
-        let (client, events) = AsyncClient::builder(mqtt.clone()).build();
-        let mut connection = Connection { options: &options, client, events, inbox: &inbox, link: &link };
-        let (was_up, ended) = connection.live(&closing).await;
+        let (was_up, ended) = match mqtt_options(&options) {
+            Ok(mqtt) => {
+                let (client, events) = AsyncClient::builder(mqtt).build();
+                let mut connection = Connection { options: &options, client, events, inbox: &inbox, link: &link };
+                connection.live(&closing).await
+            }
+            Err(error) => (false, error),
+        };
         link.send_modify(|link| (link.client, link.subscribed) = (None, false));
         if closing.is_cancelled() {
             return;
@@ -62,7 +60,7 @@ pub(super) async fn run(
     }
 }
 
-fn mqtt_options(options: &ClientOptions) -> Result<MqttOptions, rumqttc::TlsError> {
+fn mqtt_options(options: &ClientOptions) -> Result<MqttOptions, String> {
     let mut mqtt = options.url.options(&options.client_id)?;
     let manual = options.subscription.is_some_and(|subscription| subscription.manual_acks);
     mqtt.set_clean_start(true)
@@ -175,6 +173,6 @@ fn describe(error: &ConnectionError) -> String {
         ConnectionError::ConnectionRefused(code) if *code != ConnectReturnCode::Success => {
             format!("the broker refused the connection: {code:?}")
         }
-        error => error.to_string(),
+        error => advice(error).unwrap_or_else(|| error.to_string()),
     }
 }

@@ -10,8 +10,10 @@ mod client;
 mod connection;
 mod embedded;
 pub mod gateway;
+mod tls;
 mod url;
 
 pub use client::{Client, ClientError, ClientOptions, Incoming, Publication, PublishError, Subscription};
 pub use embedded::{CredentialsError, EmbeddedBroker, EmbeddedError, EmbeddedOptions, TlsOptions};
+pub use tls::{IdentityArgs, PemFile};
 pub use url::{BrokerName, MqttArgs, MqttUrl, MqttUrls};

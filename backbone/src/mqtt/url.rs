@@ -1,8 +1,9 @@
 //! Where the MQTT brokers are.
 
-use super::EmbeddedBroker;
-use crate::service::{SecretUrl, UrlError};
-use rumqttc::{Broker, MqttOptions, NetworkOptions, Transport};
+use super::{EmbeddedBroker, IdentityArgs, tls};
+use crate::service::{SecretUrl, TlsArgs, UrlError};
+use protocol::GatewayMac;
+use rumqttc::{Broker, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,7 +15,7 @@ pub struct MqttUrl(Place);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Place {
-    Server(SecretUrl),
+    Server { url: SecretUrl, tls: tls::Tls, gateway: Option<GatewayMac> },
     Embedded(EmbeddedBroker),
 }
 
@@ -28,6 +29,17 @@ pub struct MqttArgs {
     /// MQTT brokers, separated by commas: mqtt://user:password@host:port, or mqtts://
     #[arg(long, env = "MQTT_URL", default_value = "mqtt://127.0.0.1:1883", hide_env_values = true)]
     pub mqtt_url: MqttUrls,
+
+    /// What they know this process by
+    #[command(flatten)]
+    pub identity: IdentityArgs,
+}
+
+impl MqttArgs {
+    /// The same brokers, known by these authorities, and told who this process is.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        Self { mqtt_url: self.mqtt_url.trusting(tls, &self.identity), ..self }
+    }
 }
 
 /// A broker as the route table names it: its host and port. The same in every process, whatever the order in which
@@ -36,6 +48,12 @@ pub struct MqttArgs {
 pub struct BrokerName(Arc<str>);
 
 impl MqttUrls {
+    /// The same brokers, known by these authorities, and told who this process is.
+    pub fn trusting(self, tls: &TlsArgs, identity: &IdentityArgs) -> Self {
+        let tls = tls::Tls::new(tls.tls_ca_file.clone(), identity);
+        Self(self.0.into_iter().map(|url| url.with(&tls)).collect())
+    }
+
     /// Each broker's URL.
     pub fn iter(&self) -> impl Iterator<Item = &MqttUrl> {
         self.0.iter()
@@ -92,14 +110,15 @@ impl From<MqttUrl> for MqttUrls {
 impl FromStr for MqttUrl {
     type Err = UrlError;
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        SecretUrl::parse(text, &["mqtt", "mqtts"]).map(Place::Server).map(Self)
+        let url = SecretUrl::parse(text, &["mqtt", "mqtts"])?;
+        Ok(Self(Place::Server { url, tls: tls::Tls::default(), gateway: None }))
     }
 }
 
 impl fmt::Display for MqttUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Server(url) => fmt::Display::fmt(url, f),
+            Place::Server { url, .. } => fmt::Display::fmt(url, f),
             Place::Embedded(_) => fmt::Display::fmt(&EmbeddedBroker::name(), f),
         }
     }
@@ -109,7 +128,7 @@ impl MqttUrl {
     /// The broker's name in the route table.
     pub fn broker_name(&self) -> BrokerName {
         match &self.0 {
-            Place::Server(_) => {
+            Place::Server { .. } => {
                 let (host, port) = self.host_and_port();
                 BrokerName(format!("{host}:{port}").into())
             }
@@ -124,7 +143,7 @@ impl MqttUrl {
     /// Where a connection is made to: of a broker inside this process the port without TLS, for emulated gateways.
     pub(super) fn host_and_port(&self) -> (String, u16) {
         match &self.0 {
-            Place::Server(url) => {
+            Place::Server { url, .. } => {
                 let default_port = if self.is_tls() { 8883 } else { 1883 };
                 let url = url.expose();
                 (url.host_str().unwrap_or_default().to_owned(), url.port().unwrap_or(default_port))
@@ -135,20 +154,48 @@ impl MqttUrl {
         }
     }
 
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(&self.0, Place::Server(url) if url.expose().scheme() == "mqtts")
+    fn is_tls(&self) -> bool {
+        matches!(&self.0, Place::Server { url, .. } if url.expose().scheme() == "mqtts")
+    }
+
+    fn with(self, tls: &tls::Tls) -> Self {
+        match self.0 {
+            Place::Server { url, gateway, .. } => Self(Place::Server { url, tls: tls.clone(), gateway }),
+            embedded @ Place::Embedded(_) => Self(embedded),
+        }
+    }
+
+    /// As one emulated gateway connects: `{mac}` in user, password and names of files stands for its MAC.
+    pub(super) fn of_gateway(&self, gateway: GatewayMac) -> Self {
+        match self.0.clone() {
+            Place::Server { url, tls, .. } => {
+                Self(Place::Server { url, tls: tls.of_gateway(gateway), gateway: Some(gateway) })
+            }
+            embedded @ Place::Embedded(_) => Self(embedded),
+        }
+    }
+
+    /// How to speak TLS with it, where the URL says so.
+    pub(super) fn tls(&self) -> Result<Option<TlsConfiguration>, String> {
+        match &self.0 {
+            Place::Server { tls, .. } if self.is_tls() => tls.configuration().map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// User name and password, where the URL has them.
     pub(super) fn credentials(&self) -> Option<(String, String)> {
-        let Place::Server(url) = &self.0 else { return None };
+        let Place::Server { url, gateway, .. } = &self.0 else { return None };
         let url = url.expose();
-        let decode = |text: &str| percent_decode(text);
+        let decode = |text: &str| match gateway {
+            Some(gateway) => tls::own(&percent_decode(text), *gateway),
+            None => percent_decode(text),
+        };
         (!url.username().is_empty()).then(|| (decode(url.username()), decode(url.password().unwrap_or_default())))
     }
 
     /// Options for an MQTT 5 connection, TCP_NODELAY set: without it one RPC takes 47 ms instead of half a one.
-    pub(super) fn options(&self, client_id: &str) -> Result<MqttOptions, rumqttc::TlsError> {
+    pub(super) fn options(&self, client_id: &str) -> Result<MqttOptions, String> {
         let (host, port) = self.host_and_port();
         let mut options = MqttOptions::new(client_id, Broker::tcp(host, port));
         let mut network = NetworkOptions::new();
@@ -157,8 +204,8 @@ impl MqttUrl {
         if let Some((user, password)) = self.credentials() {
             options.set_credentials(user, password);
         }
-        if self.is_tls() {
-            options.set_transport(Transport::try_tls_with_default_config()?);
+        if let Some(tls) = self.tls()? {
+            options.set_transport(Transport::tls_with_config(tls));
         }
         Ok(options)
     }

@@ -1,7 +1,7 @@
 //! One session with whatever carries the messages.
 
 use super::{BulkPublisher, Consumer, Prefetch, Publisher, QueueError, consumer, embedded, publisher, rabbitmq};
-use crate::service::UrlError;
+use crate::service::{TlsArgs, UrlError};
 use std::{fmt, str::FromStr};
 
 /// What carries the messages: RabbitMQ by its URL, or queues inside this process.
@@ -13,6 +13,16 @@ pub enum AmqpUrl {
     RabbitMq(rabbitmq::RabbitMqUrl),
     /// Queues in this process, those of tasks and results in its data folder.
     Embedded(embedded::EmbeddedQueues),
+}
+
+impl AmqpUrl {
+    /// The same server, known by these authorities; what is inside this process needs none.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        match self {
+            Self::RabbitMq(url) => Self::RabbitMq(url.trusting(tls.tls_ca_file.clone())),
+            embedded @ Self::Embedded(_) => embedded,
+        }
+    }
 }
 
 impl FromStr for AmqpUrl {
@@ -38,6 +48,13 @@ pub struct AmqpArgs {
     /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
     #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
     pub amqp_url: AmqpUrl,
+}
+
+impl AmqpArgs {
+    /// The same server, known by these authorities.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        Self { amqp_url: self.amqp_url.trusting(tls) }
+    }
 }
 
 /// One connection to RabbitMQ, or one session with the embedded queues. What it has not settled is delivered again
@@ -70,6 +87,28 @@ impl Broker {
     pub async fn declare(&self) -> Result<(), QueueError> {
         match &self.0 {
             Link::RabbitMq(connection) => connection.declare().await,
+            Link::Embedded(session) => session.declare().await,
+        }
+    }
+
+    /// Declares only the queues of tasks and of dead letters: for whoever enqueues, and may do no more.
+    ///
+    /// # Errors
+    /// When one exists with other properties, or the connection is lost.
+    pub async fn declare_tasks(&self) -> Result<(), QueueError> {
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.declare_tasks().await,
+            Link::Embedded(session) => session.declare().await,
+        }
+    }
+
+    /// Declares only the queues of RPC requests: for whoever takes them, and may do no more.
+    ///
+    /// # Errors
+    /// When one exists with other properties, or the connection is lost.
+    pub async fn declare_requests(&self) -> Result<(), QueueError> {
+        match &self.0 {
+            Link::RabbitMq(connection) => connection.declare_requests().await,
             Link::Embedded(session) => session.declare().await,
         }
     }

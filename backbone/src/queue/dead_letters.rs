@@ -69,7 +69,7 @@ impl DeadLetter {
 /// Connects, and makes sure that the queues are there.
 async fn connect(url: &AmqpUrl, name: &str) -> Result<Broker, QueueError> {
     let broker = Broker::connect(url, name).await?;
-    broker.declare().await?;
+    broker.declare_tasks().await?;
     Ok(broker)
 }
 

@@ -21,6 +21,14 @@ pub enum QueueError {
         /// Why it failed.
         source: StoreError,
     },
+    /// Server and client don't trust each other.
+    #[error("no TLS with {server}: {advice}")]
+    Tls {
+        /// The server.
+        server: String,
+        /// What to do.
+        advice: String,
+    },
     /// The broker did not take a message.
     #[error("the broker refused a message for {0}")]
     Refused(String),

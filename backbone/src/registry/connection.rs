@@ -1,8 +1,10 @@
 //! The connection to Redis, and scripts pipelined over it; or the memory that stands in for it.
 
 use super::{MemoryRegistry, RedisUrl, RegistryError, error::Doing, url::Place};
+use crate::service::{Authorities, SecretUrl, TlsArgs};
 use redis::{
-    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script, ServerErrorKind,
+    Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
+    ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
@@ -17,6 +19,13 @@ pub struct RedisArgs {
     /// Redis: redis://user:password@host:port/db, or rediss://
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: RedisUrl,
+}
+
+impl RedisArgs {
+    /// The same server, known by these authorities.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        Self { redis_url: self.redis_url.trusting(tls) }
+    }
 }
 
 /// Routes to labels and RPCs in flight. Clones share one multiplexed connection, which reconnects by itself, or the
@@ -57,7 +66,9 @@ impl Registry {
     /// When the URL can't be used.
     pub fn connect(url: &RedisUrl) -> Result<Self, RegistryError> {
         match url.place() {
-            Place::Server(url) => RedisRegistry::connect(url.expose().as_str()).map(Backend::Redis).map(Self),
+            Place::Server { url, authorities } => {
+                RedisRegistry::connect(url, authorities.as_ref()).map(Backend::Redis).map(Self)
+            }
             Place::Memory(memory) => Ok(Self(Backend::Memory(memory.clone()))),
         }
     }
@@ -75,16 +86,28 @@ impl Registry {
 }
 
 impl RedisRegistry {
-    fn connect(url: &str) -> Result<Self, RegistryError> {
+    fn connect(url: &SecretUrl, authorities: Option<&Authorities>) -> Result<Self, RegistryError> {
         let doing = "reading REDIS_URL";
-        let info = url.into_connection_info().doing(doing)?.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let info = url
+            .expose()
+            .as_str()
+            .into_connection_info()
+            .doing(doing)?
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_millis(500))
             .set_number_of_retries(2);
-        let client = Client::open(info).doing(doing)?;
+        let client = match authorities.filter(|_| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
+            Some(authorities) => {
+                let pem = authorities.pem().map_err(RedisError::from).doing("reading TLS_CA_FILE")?;
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.into_bytes()) };
+                Client::build_with_tls(info, certificates).doing(doing)?
+            }
+            None => Client::open(info).doing(doing)?,
+        };
         let connection = ConnectionManager::new_lazy_with_config(client, config).doing(doing)?;
         let scripts = Scripts {
             start: Script::new(include_str!("start.lua")),

@@ -22,14 +22,25 @@ impl GatewayDirectory {
         let task = async move {
             let mut ticks = tokio::time::interval(REFRESH);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut away = false;
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
                     () = stop.cancelled() => return,
                 }
-                // While Redis is away the last copy is the best that there is.
-                if let Ok(gateways) = registry.gateways().await {
-                    sender.send_replace(Arc::new(gateways));
+                match registry.gateways().await {
+                    Ok(gateways) => {
+                        sender.send_replace(Arc::new(gateways));
+                        if std::mem::take(&mut away) {
+                            tracing::info!("Redis answers again");
+                        }
+                    }
+                    // The last copy is the best that there is.
+                    Err(error) => {
+                        if !std::mem::replace(&mut away, true) {
+                            tracing::warn!(error = format!("{:#}", anyhow::Error::from(error)), "Redis is away");
+                        }
+                    }
                 }
             }
         };

@@ -37,6 +37,27 @@ impl Registry {
         redis.query(&pipeline).await.doing("writing gateways")
     }
 
+    /// Forgets gateways that are gone, in one round trip.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn forget_gateways(&self, gateways: &[GatewayMac]) -> Result<(), RegistryError> {
+        let redis = match &self.0 {
+            Backend::Memory(memory) => {
+                memory.forget_gateways(gateways);
+                return Ok(());
+            }
+            Backend::Redis(redis) => redis,
+        };
+        if gateways.is_empty() {
+            return Ok(());
+        }
+        let mut pipeline = redis::pipe();
+        let gateways: Vec<_> = gateways.iter().map(ToString::to_string).collect();
+        pipeline.hdel(names::redis::GATEWAYS, gateways).ignore();
+        redis.query(&pipeline).await.doing("forgetting gateways")
+    }
+
     /// Where all gateways are.
     ///
     /// # Errors

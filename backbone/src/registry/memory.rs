@@ -137,6 +137,11 @@ impl MemoryRegistry {
         }
     }
 
+    pub(super) fn forget_gateways(&self, gone: &[GatewayMac]) {
+        let mut gateways = self.gateways_locked();
+        gone.iter().for_each(|gateway| drop(gateways.remove(gateway)));
+    }
+
     pub(super) fn gateways(&self) -> HashMap<GatewayMac, GatewayState> {
         self.gateways_locked().clone()
     }

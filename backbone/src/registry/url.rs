@@ -1,7 +1,7 @@
 //! Where routes and RPCs in flight are kept.
 
 use super::MemoryRegistry;
-use crate::service::{SecretUrl, UrlError};
+use crate::service::{Authorities, SecretUrl, TlsArgs, UrlError};
 use redis::IntoConnectionInfo;
 use std::{fmt, str::FromStr};
 
@@ -12,11 +12,19 @@ pub struct RedisUrl(Place);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    Server(SecretUrl),
+    Server { url: SecretUrl, authorities: Option<Authorities> },
     Memory(MemoryRegistry),
 }
 
 impl RedisUrl {
+    /// The same server, known by these authorities; a memory needs none.
+    pub fn trusting(self, tls: &TlsArgs) -> Self {
+        match self.0 {
+            Place::Server { url, .. } => Self(Place::Server { url, authorities: tls.tls_ca_file.clone() }),
+            memory @ Place::Memory(_) => Self(memory),
+        }
+    }
+
     pub(super) fn place(&self) -> &Place {
         &self.0
     }
@@ -34,14 +42,14 @@ impl FromStr for RedisUrl {
         let url = SecretUrl::parse(text, &["redis", "rediss"])?;
         // What the client library can't use is to be known at the start, not with the first connection.
         url.expose().as_str().into_connection_info().map_err(|error| UrlError::Unusable(error.to_string()))?;
-        Ok(Self(Place::Server(url)))
+        Ok(Self(Place::Server { url, authorities: None }))
     }
 }
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Place::Server(url) => fmt::Display::fmt(url, f),
+            Place::Server { url, .. } => fmt::Display::fmt(url, f),
             Place::Memory(_) => f.pad("memory"),
         }
     }

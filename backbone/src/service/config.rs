@@ -1,6 +1,6 @@
 //! Configuration: every flag is also an environment variable, and a bad one is one sentence.
 
-use super::health;
+use super::{TlsArgs, health};
 use clap::{ArgMatches, Args, Parser, error::ContextKind, error::ErrorKind};
 use std::{ffi::OsString, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -22,6 +22,10 @@ pub struct ServiceArgs {
     /// How to log: text for people, json for machines
     #[arg(long, env = "LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
     pub log_format: String,
+
+    /// Whom to trust
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// Ask the process that serves ADMIN_ADDR whether it lives, and exit with 0 if it does, else with 1
     #[arg(long)]

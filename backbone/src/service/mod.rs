@@ -12,12 +12,14 @@ mod health;
 mod lifecycle;
 mod secret_url;
 mod session;
+mod tls;
 
 pub use admin::Readiness;
 pub use backoff::Backoff;
 pub use clock::now;
 pub use config::{ServiceArgs, parse, parse_duration, parse_from};
 pub use lifecycle::{Service, main};
-pub(crate) use secret_url::url_type;
 pub use secret_url::{SecretUrl, UrlError};
 pub use session::{Ended, run_sessions};
+pub(crate) use tls::certificates;
+pub use tls::{Authorities, TlsArgs, advice};

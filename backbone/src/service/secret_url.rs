@@ -68,38 +68,6 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// A URL type with the schemes that its back-end speaks, and what else is to be checked at the start rather than with
-/// the first connection.
-macro_rules! url_type {
-    ($(#[$doc:meta])* $name:ident, $($scheme:literal),+ $(; $check:path)?) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Debug)]
-        pub struct $name($crate::service::SecretUrl);
-
-        impl $name {
-            pub(crate) fn secret(&self) -> &$crate::service::SecretUrl {
-                &self.0
-            }
-        }
-
-        impl std::str::FromStr for $name {
-            type Err = $crate::service::UrlError;
-            fn from_str(text: &str) -> Result<Self, Self::Err> {
-                let url = $crate::service::SecretUrl::parse(text, &[$($scheme),+])?;
-                $($check(&url).map_err(|error| $crate::service::UrlError::Unusable(error.to_string()))?;)?
-                Ok(Self(url))
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                std::fmt::Display::fmt(&self.0, f)
-            }
-        }
-    };
-}
-pub(crate) use url_type;
-
 impl FromStr for SecretUrl {
     type Err = UrlError;
     fn from_str(text: &str) -> Result<Self, UrlError> {

@@ -3,7 +3,7 @@
 use super::url::{ApiUrl, Token};
 use crate::{failure::Failure, progress, text::seconds};
 use anyhow::Context;
-use backbone::service::Backoff;
+use backbone::service::{Authorities, Backoff, advice};
 use indicatif::ProgressBar;
 use reqwest::{
     Method, RequestBuilder, StatusCode,
@@ -50,6 +50,10 @@ pub(crate) enum ApiError {
     },
 }
 
+fn certificates(authorities: &Authorities) -> anyhow::Result<Vec<reqwest::Certificate>> {
+    Ok(reqwest::Certificate::from_pem_bundle(authorities.pem()?.as_bytes())?)
+}
+
 /// A problem document, as far as it is used.
 #[derive(Deserialize)]
 struct Problem {
@@ -84,6 +88,7 @@ impl Client {
         url: ApiUrl,
         token: Option<&Token>,
         file: Option<&Path>,
+        authorities: Option<&Authorities>,
         wait: Duration,
     ) -> Result<Self, Failure> {
         let read = |path: &Path| {
@@ -107,7 +112,11 @@ impl Client {
         let http = reqwest::Client::builder().no_proxy().redirect(redirect::Policy::none()).default_headers(headers);
         let http = http.connect_timeout(CONNECT_LIMIT).timeout(ANSWER_LIMIT);
         // Without TLS no certificates are looked for, which a small machine may not have.
-        let http = if url.is_https() { http } else { http.tls_certs_only([]) };
+        let http = match authorities {
+            _ if !url.is_https() => http.tls_certs_only([]),
+            Some(authorities) => http.tls_certs_only(certificates(authorities).context("reading TLS_CA_FILE")?),
+            None => http,
+        };
         let http = http.build().context("preparing HTTP")?;
         Ok(Self { http, url, has_token: token.is_some(), wait })
     }
@@ -186,7 +195,7 @@ impl Client {
         let why = match innermost {
             _ if error.is_timeout() && error.is_connect() => format!("no connection within {CONNECT_LIMIT:?}"),
             _ if error.is_timeout() => format!("no answer within {ANSWER_LIMIT:?}"),
-            Some(cause) => cause.to_string(),
+            Some(cause) => advice(cause).unwrap_or_else(|| cause.to_string()),
             None => error.to_string(),
         };
         ApiError::Away { text: self.says(&why), pause: Duration::ZERO }
@@ -267,7 +276,7 @@ mod tests {
 
     fn said(status: u16, body: &str) -> ApiError {
         let url = "http://h:1/".parse().unwrap();
-        let client = Client::new(url, None, None, Duration::ZERO).unwrap();
+        let client = Client::new(url, None, None, None, Duration::ZERO).unwrap();
         client.problem(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
     }
 

@@ -68,7 +68,8 @@ async fn a_paused_server_answers_once_it_is_resumed_and_can_be_stopped_while_pau
 
 #[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
-    let options = RedisOptions { extra_args: vec!["--no-such-option".to_owned(), "x".to_owned()] };
+    let options =
+        RedisOptions { extra_args: vec!["--no-such-option".to_owned(), "x".to_owned()], ..RedisOptions::default() };
     let Err(error) = Redis::start(options).await else { panic!("it started") };
     let text = format!("{error:#}");
     assert!(text.contains("redis ended with exit status: 1"), "{text}");

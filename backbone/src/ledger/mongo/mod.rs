@@ -22,7 +22,7 @@ use document::{LabelDocument, OutcomeDocument};
 use mongodb::{
     Client, Collection, Database, IndexModel,
     bson::{Document, doc},
-    options::{ClientOptions, IndexOptions, ReadConcern, TimeseriesGranularity, TimeseriesOptions},
+    options::{ClientOptions, IndexOptions, ReadConcern, TimeseriesGranularity, TimeseriesOptions, Tls},
 };
 use protocol::names::ledger as names;
 use std::{sync::Arc, time::Duration};
@@ -47,6 +47,9 @@ impl Mongo {
     pub(super) async fn connect(url: &MongoUrl) -> Result<Self, LedgerError> {
         let refused = |error: mongodb::error::Error| LedgerError::Url(Arc::new(error));
         let mut options = ClientOptions::parse(url.expose()).await.map_err(refused)?;
+        if let (Some(Tls::Enabled(tls)), Some(authorities)) = (&mut options.tls, url.authorities()) {
+            tls.ca_file_path.get_or_insert_with(|| authorities.path().to_owned());
+        }
         options.app_name.get_or_insert_with(|| "esl".to_owned());
         options.server_selection_timeout.get_or_insert(CONNECT_TIMEOUT);
         options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);

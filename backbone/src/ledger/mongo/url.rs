@@ -1,6 +1,6 @@
 //! MongoDB's connection URL, which may name several hosts.
 
-use crate::service::{SecretUrl, UrlError};
+use crate::service::{Authorities, SecretUrl, UrlError};
 use mongodb::options::ConnectionString;
 use std::{fmt, str::FromStr};
 
@@ -10,9 +10,19 @@ use std::{fmt, str::FromStr};
 pub struct MongoUrl {
     text: String,
     shown: String,
+    authorities: Option<Authorities>,
 }
 
 impl MongoUrl {
+    pub(in crate::ledger) fn trusting(self, authorities: Option<Authorities>) -> Self {
+        Self { authorities, ..self }
+    }
+
+    /// Whom to trust, where the URL has `tls=true` and names nobody itself.
+    pub(super) fn authorities(&self) -> Option<&Authorities> {
+        self.authorities.as_ref()
+    }
+
     /// The whole URL, password included: for the client library only.
     pub(super) fn expose(&self) -> &str {
         &self.text
@@ -36,7 +46,8 @@ impl FromStr for MongoUrl {
         }
         ConnectionString::parse(text).map_err(|error| UrlError::Unusable(error.to_string()))?;
         let path = url.expose().path();
-        Ok(Self { text: text.to_owned(), shown: format!("{}://{hosts}{path}", url.expose().scheme()) })
+        let shown = format!("{}://{hosts}{path}", url.expose().scheme());
+        Ok(Self { text: text.to_owned(), shown, authorities: None })
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection in MQTT 5 or MQTT 3.1.1: where the two differ.
 
 use super::{GatewayCommand, GatewayOptions, Message, MqttVersion, session::NothingKept};
-use crate::mqtt::MqttUrl;
+use crate::{mqtt::MqttUrl, service::advice};
 use protocol::names::mqtt::{Channel, topic};
 use rumqttc::mqttbytes::{QoS, v5};
 use rumqttc_v4::mqttbytes::{QoS as QoS311, v4};
@@ -47,9 +47,10 @@ pub(super) enum Taken {
 
 /// A new connection for each attempt: what belongs to an old one can never reach a new one.
 pub(super) fn open(options: &GatewayOptions, broker: &MqttUrl) -> Result<(Publisher, Link), String> {
+    let broker = broker.of_gateway(options.mac);
     match options.version {
-        MqttVersion::V5 => open_v5(options, broker),
-        MqttVersion::V311 => open_v311(options, broker),
+        MqttVersion::V5 => open_v5(options, &broker),
+        MqttVersion::V311 => open_v311(options, &broker),
     }
 }
 
@@ -60,7 +61,7 @@ fn client_id(options: &GatewayOptions) -> String {
 
 fn open_v5(options: &GatewayOptions, broker: &MqttUrl) -> Result<(Publisher, Link), String> {
     let id = client_id(options);
-    let mut mqtt = broker.options(&id).map_err(|error| error.to_string())?;
+    let mut mqtt = broker.options(&id)?;
     let will = v5::LastWill::new(topic(options.mac, Channel::Status), OFFLINE, QoS::AtLeastOnce, false, None);
     mqtt.set_clean_start(false)
         .set_session_expiry_interval(Some(SESSION_EXPIRY_SECONDS))
@@ -80,9 +81,8 @@ fn open_v311(options: &GatewayOptions, broker: &MqttUrl) -> Result<(Publisher, L
     if let Some((user, password)) = broker.credentials() {
         mqtt.set_credentials(user, password);
     }
-    if broker.is_tls() {
-        let tls = rumqttc_v4::Transport::try_tls_with_default_config().map_err(|error| error.to_string())?;
-        mqtt.set_transport(tls);
+    if let Some(tls) = broker.tls()? {
+        mqtt.set_transport(rumqttc_v4::Transport::tls_with_config(tls));
     }
     let will = v4::LastWill::new(topic(options.mac, Channel::Status), OFFLINE, QoS311::AtLeastOnce, false);
     let limit = MAX_COMMAND_BYTES as usize;
@@ -101,11 +101,15 @@ fn open_v311(options: &GatewayOptions, broker: &MqttUrl) -> Result<(Publisher, L
     Ok((Publisher::V311(client), Link::V311(Box::new(events))))
 }
 
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    advice(error).unwrap_or_else(|| error.to_string())
+}
+
 impl Link {
     /// What happens next on the connection.
     pub(super) async fn next(&mut self) -> Result<LinkEvent, String> {
         match self {
-            Self::V5(events) => match events.poll().await.map_err(|error| error.to_string())? {
+            Self::V5(events) => match events.poll().await.map_err(|error| told(&error))? {
                 rumqttc::Event::Incoming(v5::Packet::ConnAck(_)) => {
                     // The store was needed for the ConnAck. Left in place, it would copy all unacknowledged answers
                     // with each packet.
@@ -115,7 +119,7 @@ impl Link {
                 rumqttc::Event::Incoming(packet) => event_v5(packet),
                 _ => Ok(LinkEvent::Other),
             },
-            Self::V311(events) => match events.poll().await.map_err(|error| error.to_string())? {
+            Self::V311(events) => match events.poll().await.map_err(|error| told(&error))? {
                 rumqttc_v4::Event::Incoming(v4::Packet::ConnAck(_)) => {
                     events.mqtt_options.clear_session_store();
                     Ok(LinkEvent::Connected)

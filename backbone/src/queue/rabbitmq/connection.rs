@@ -1,31 +1,18 @@
 //! One connection to RabbitMQ.
 
-use super::{BulkPublisher, Consumer, Publisher, topology};
-use crate::queue::{Prefetch, QueueError, error::Doing};
-use crate::service::{SecretUrl, url_type};
+use super::{BulkPublisher, Consumer, Publisher, RabbitMqUrl, topology};
+use crate::{
+    queue::{Prefetch, QueueError, error::Doing},
+    service::advice,
+};
 use futures::StreamExt;
-use lapin::{ConnectionProperties, Event, uri::AMQPUri};
+use lapin::{ConnectionProperties, Event, runtime, tcp::OwnedTLSConfig};
 use protocol::names::amqp;
 use std::time::Duration;
-use url::Host;
 
 /// Seconds between heartbeats: a broker that went away in silence is noticed within twice that.
 const HEARTBEAT_SECONDS: u16 = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-url_type! {
-    /// Where RabbitMQ is: `amqp://user:password@host:port/vhost`, or `amqps://`.
-    RabbitMqUrl, "amqp", "amqps"; read
-}
-
-fn read(url: &SecretUrl) -> Result<AMQPUri, String> {
-    let mut uri: AMQPUri = url.expose().as_str().parse()?;
-    // The client library takes an IPv6 address for no host, and connects to localhost.
-    if let Some(Host::Ipv6(address)) = url.expose().host() {
-        uri.authority.host = address.to_string();
-    }
-    Ok(uri)
-}
 
 /// One connection to RabbitMQ (lapin sets TCP_NODELAY on it).
 #[derive(Debug)]
@@ -35,20 +22,41 @@ pub(in crate::queue) struct Connection {
 
 impl Connection {
     pub(in crate::queue) async fn open(url: &RabbitMqUrl, name: &str) -> Result<Self, QueueError> {
-        let mut uri = read(url.secret()).map_err(QueueError::Lost)?;
+        let mut uri = url.read().map_err(QueueError::Lost)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let connect = lapin::Connection::connect_uri(uri, properties);
-        let connection = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        let authorities = url.authorities().map_err(|error| QueueError::Lost(format!("{url}: {error}")))?;
+        let tls = OwnedTLSConfig { cert_chain: authorities, ..OwnedTLSConfig::default() };
+        let runtime = runtime::default_runtime().doing("connecting to RabbitMQ")?;
+        let connect = lapin::Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
-            .map_err(|_| QueueError::Lost(format!("{url} did not answer within {CONNECT_TIMEOUT:?}")))?
-            .doing("connecting to RabbitMQ")?;
+            .map_err(|_| QueueError::Lost(format!("{url} did not answer within {CONNECT_TIMEOUT:?}")))?;
+        let connection = connected.map_err(|source| match advice(&source) {
+            Some(advice) => QueueError::Tls { server: url.to_string(), advice },
+            None => QueueError::Client { doing: "connecting to RabbitMQ", source },
+        })?;
         Ok(Self { connection })
     }
 
     pub(in crate::queue) async fn declare(&self) -> Result<(), QueueError> {
         let channel = self.plain_channel().await?;
-        topology::declare(&channel).await?;
+        topology::declare_tasks(&channel).await?;
+        topology::declare_waiting(&channel).await?;
+        topology::declare_requests(&channel).await?;
+        topology::declare_results(&channel).await?;
+        channel.close(200, "done".into()).await.doing("closing a channel")
+    }
+
+    pub(in crate::queue) async fn declare_tasks(&self) -> Result<(), QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare_tasks(&channel).await?;
+        channel.close(200, "done".into()).await.doing("closing a channel")
+    }
+
+    pub(in crate::queue) async fn declare_requests(&self) -> Result<(), QueueError> {
+        let channel = self.plain_channel().await?;
+        topology::declare_requests(&channel).await?;
         channel.close(200, "done".into()).await.doing("closing a channel")
     }
 
@@ -139,23 +147,5 @@ pub(in crate::queue) struct Audience {
 impl Audience {
     pub(in crate::queue) async fn count(&self) -> Result<u32, QueueError> {
         Ok(topology::counts(&self.channel, self.queue).await?.1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_of_host_is_where_it_connects_to() {
-        let host = |url: &str| read(url.parse::<RabbitMqUrl>().unwrap().secret()).unwrap().authority.host;
-        assert_eq!(host("amqp://rabbit"), "rabbit");
-        assert_eq!(host("amqp://10.0.0.7:5672/%2f"), "10.0.0.7");
-        assert_eq!(host("amqps://u:p@[2001:db8::7]:5671"), "2001:db8::7");
-    }
-
-    #[test]
-    fn an_option_that_the_client_library_does_not_know_is_no_url() {
-        assert!("amqp://h/v?heartbeat=often".parse::<RabbitMqUrl>().is_err());
     }
 }

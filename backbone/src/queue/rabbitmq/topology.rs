@@ -14,38 +14,49 @@ use protocol::{Priority, names::amqp};
 /// operator lowers the limit by a policy with `delivery-limit`, at any time and for all processes at once.
 const TASK_DELIVERY_LIMIT: i32 = 20;
 
-pub(in crate::queue) async fn declare(channel: &Channel) -> Result<(), QueueError> {
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+pub(in crate::queue) async fn declare_tasks(channel: &Channel) -> Result<(), QueueError> {
     channel
-        .queue_declare(amqp::DEAD_TASKS.into(), durable, FieldTable::default())
+        .queue_declare(amqp::DEAD_TASKS.into(), durable(), FieldTable::default())
         .await
         .doing("declaring the queue esl.tasks.dead")?;
     for queue in Priority::ALL.map(amqp::task_queue) {
-        let declared = channel.queue_declare(queue.into(), durable, task_arguments()).await;
+        let declared = channel.queue_declare(queue.into(), durable(), task_arguments()).await;
         declared.doing("declaring the queues of tasks")?;
     }
-    // Before anybody waits there, for a queue that is new when its broker loses power may be lost with what is in it; and
-    // a task that comes back as its queue is not there could not be told from another: the client library credits a
-    // returned message to whichever publication is confirmed next.
+    Ok(())
+}
+
+/// Before anybody waits there, for a queue that is new when its broker loses power may be lost with what is in it; and
+/// a task that comes back as its queue is not there could not be told from another: the client library credits a
+/// returned message to whichever publication is confirmed next.
+pub(in crate::queue) async fn declare_waiting(channel: &Channel) -> Result<(), QueueError> {
     for (priority, seconds) in amqp::waiting_queues() {
         let queue = amqp::waiting_queue(priority, seconds);
-        let declared = channel.queue_declare(queue.into(), durable, waiting_arguments(priority, seconds)).await;
+        let declared = channel.queue_declare(queue.into(), durable(), waiting_arguments(priority, seconds)).await;
         declared.doing("declaring the queues in which tasks wait")?;
     }
+    Ok(())
+}
+
+pub(in crate::queue) async fn declare_requests(channel: &Channel) -> Result<(), QueueError> {
     // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
-    channel
-        .queue_declare(amqp::RPC.into(), durable, FieldTable::default())
-        .await
-        .doing("declaring the queue esl.rpc")?;
-    channel
-        .queue_declare(amqp::RPC_LINES.into(), durable, FieldTable::default())
-        .await
-        .doing("declaring the queue esl.rpc.lines")?;
+    for queue in [amqp::RPC, amqp::RPC_LINES] {
+        let declared = channel.queue_declare(queue.into(), durable(), FieldTable::default()).await;
+        declared.doing("declaring the queues of RPC requests")?;
+    }
+    Ok(())
+}
+
+pub(in crate::queue) async fn declare_results(channel: &Channel) -> Result<(), QueueError> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     channel
         .exchange_declare(amqp::RESULTS.into(), ExchangeKind::Topic, options, FieldTable::default())
         .await
         .doing("declaring the exchange esl.results")
+}
+
+fn durable() -> QueueDeclareOptions {
+    QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }
 }
 
 fn task_arguments() -> FieldTable {
@@ -86,8 +97,7 @@ pub(in crate::queue) async fn declare_results_queue(
     name: &str,
     pattern: &str,
 ) -> Result<(), QueueError> {
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name.into(), durable, FieldTable::default()).await.doing("declaring a results queue")?;
+    channel.queue_declare(name.into(), durable(), FieldTable::default()).await.doing("declaring a results queue")?;
     channel
         .queue_bind(
             name.into(),
