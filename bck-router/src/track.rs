@@ -85,7 +85,7 @@ impl Tracker {
 
     async fn take(&mut self, reports: impl Iterator<Item = Incoming>, directory: &GatewayDirectory) {
         let at = now();
-        let mut entries = Vec::new();
+        let (mut entries, mut samples) = (Vec::new(), Vec::new());
         for incoming in reports {
             self.metrics.reports.inc();
             let Some((gateway, Channel::Status)) = parse_topic(&incoming.topic) else {
@@ -95,7 +95,10 @@ impl Tracker {
             match Report::parse(&incoming.payload) {
                 Ok(report) => {
                     self.see(gateway, &report, &incoming.broker, at, directory).await;
+                    let written = entries.len();
                     self.hear(gateway, &report, at, &mut entries);
+                    let is_sample = |entry: &&RouteEntry| self.heard.is_sample(gateway, entry.label, at);
+                    samples.extend(entries[written..].iter().filter(is_sample));
                 }
                 Err(error) => {
                     tracing::debug!(gateway.mac = %gateway, "report dropped: {error}");
@@ -104,6 +107,7 @@ impl Tracker {
             }
         }
         self.write(&entries).await;
+        self.keep(&samples).await;
     }
 
     fn hear(&mut self, gateway: GatewayMac, report: &Report, at: Timestamp, entries: &mut Vec<RouteEntry>) {
@@ -137,6 +141,16 @@ impl Tracker {
                     // What was not written must not be taken for written.
                     self.heard.clear();
                 }
+            }
+        }
+    }
+
+    /// Keeps samples for whoever looks at a label. Nothing depends on them: what is not kept is missing.
+    async fn keep(&self, samples: &[RouteEntry]) {
+        for part in samples.chunks(ENTRIES_PER_WRITE) {
+            if let Err(error) = self.registry.write_signals(part).await {
+                tracing::debug!("signal strengths not kept: {error}");
+                self.metrics.registry_errors.inc();
             }
         }
     }

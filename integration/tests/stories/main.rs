@@ -6,6 +6,7 @@ mod bad_config;
 mod dead_letters;
 mod flush_redis;
 mod happy_path;
+mod held_batches;
 mod kill_bck_router;
 mod kill_fwd_router;
 mod kill_worker;
