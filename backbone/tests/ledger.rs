@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 #![allow(clippy::disallowed_methods, reason = "tests await what they spawn, and get their server by the environment")]
 
+#[path = "ledger/controlling.rs"]
+mod controlling;
 #[path = "ledger/fixture.rs"]
 mod fixture;
 #[path = "ledger/newest_wins.rs"]
@@ -77,6 +79,9 @@ on_every_back_end! {
         a_batch_knows_which_labels_wait_and_which_failed,
         products_are_found_by_number_name_and_label,
         actions_are_kept_with_who_took_them;
+    controlling:
+        a_batch_is_paused_resumed_and_cancelled_for_good,
+        a_batch_in_hand_is_known_to_be_paused_within_a_second;
     telemetry:
         measurements_are_stored;
 }

@@ -58,6 +58,7 @@ on_every_back_end! {
     state_is_bounded_and_what_is_forgotten_is_unknown,
     routes_are_forgotten_together,
     a_battery_is_kept_per_label_and_takes_no_part_in_routing,
+    signal_strengths_are_kept_for_a_day,
     gateways_are_where_they_last_reported,
     a_place_is_taken_once_and_given_back,
     a_lost_answer_frees_its_place_and_opens_the_breaker,
@@ -305,6 +306,26 @@ async fn a_battery_is_kept_per_label_and_takes_no_part_in_routing(back_end: Back
     }
     fixture.hear(NEAR, -50, now()).await;
     assert_eq!(batteries().await, [(NEAR, None)], "it is forgotten with the routes");
+}
+
+async fn signal_strengths_are_kept_for_a_day(back_end: BackEnd) {
+    let fixture = Fixture::on(back_end).await;
+    let heard = |gateway, dbm, hours: i64| RouteEntry {
+        label: LABEL,
+        gateway,
+        rssi: Rssi::try_from(dbm).unwrap(),
+        at: Timestamp::from_unix_millis(now().unix_millis() - hours * 3_600_000),
+        battery_mv: None,
+    };
+    let written =
+        [heard(NEAR, -127, 25), heard(NEAR, -50, 23), heard(NEAR, -60, 1), heard(NEAR, 20, 0), heard(FAR, -90, 2)];
+    fixture.registry.write_signals(&written).await.unwrap();
+    let seen = fixture.registry.signals(LABEL, &[FAR, NEAR]).await.unwrap();
+    let dbm: Vec<Vec<i8>> = seen.iter().map(|one| one.iter().map(|signal| signal.rssi.dbm()).collect()).collect();
+    assert_eq!(dbm, [vec![-90], vec![-50, -60, 20]], "in the order that was asked for, the oldest first");
+    let unheard = LabelMac::from_octets([9; 6]);
+    assert_eq!(fixture.registry.signals(unheard, &[NEAR]).await.unwrap(), [vec![]]);
+    assert!(fixture.registry.signals(LABEL, &[]).await.unwrap().is_empty());
 }
 
 async fn gateways_are_where_they_last_reported(back_end: BackEnd) {

@@ -1,5 +1,6 @@
 //! What a tracker remembers of what it heard, so that it writes only what changed enough.
 
+use backbone::registry::signal_span;
 use protocol::{GatewayMac, LabelMac, Rssi, Sighting, Timestamp};
 use std::{collections::HashMap, time::Duration};
 
@@ -33,6 +34,8 @@ struct Heard {
     written_mv: u16,
     written_ms: i64,
     heard_ms: i64,
+    /// The half hour of which a sample was kept last; 0: none.
+    sampled: i64,
 }
 
 /// Every pair of gateway and label that was heard lately. Only a memory of what was written: losing it costs writes.
@@ -71,8 +74,14 @@ impl HeardLabels {
                 return Verdict::TooMany;
             }
             let written_mv = battery_mv.unwrap_or(0);
-            let heard =
-                Heard { smoothed_dbm: dbm, written_dbm: rssi.dbm(), written_mv, written_ms: now, heard_ms: now };
+            let heard = Heard {
+                smoothed_dbm: dbm,
+                written_dbm: rssi.dbm(),
+                written_mv,
+                written_ms: now,
+                heard_ms: now,
+                sampled: 0,
+            };
             self.gateways.entry(gateway).or_default().insert(label, heard);
             return Verdict::Write(rssi);
         };
@@ -104,6 +113,13 @@ impl HeardLabels {
         self.hearers.insert(label, gateways + 1);
         self.pairs += 1;
         true
+    }
+
+    /// Whether a sample is to be kept of a sighting that is written: once in each half hour.
+    pub(crate) fn is_sample(&mut self, gateway: GatewayMac, label: LabelMac, now: Timestamp) -> bool {
+        let heard = self.gateways.get_mut(&gateway).and_then(|labels| labels.get_mut(&label));
+        let span = signal_span(label, now);
+        heard.is_some_and(|heard| std::mem::replace(&mut heard.sampled, span) != span)
     }
 
     /// Forgets what was not heard for long.
@@ -200,6 +216,18 @@ mod tests {
         assert_eq!(at_mv(6, None), Verdict::Keep);
         assert_eq!(at_mv(8, Some(2900)), Verdict::Write(rssi(-60)));
         assert_eq!(at_mv(10, Some(2949)), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_sample_is_kept_once_in_half_an_hour() {
+        let mut heard = heard();
+        assert!(!heard.is_sample(GATEWAY, LABEL, at(0)), "nobody has heard it");
+        let mut samples = 0;
+        for second in (0..7_200).step_by(20) {
+            assert_eq!(heard.hear(GATEWAY, &see(-60), at(second)), Verdict::Write(rssi(-60)));
+            samples += usize::from(heard.is_sample(GATEWAY, LABEL, at(second)));
+        }
+        assert!((4..=5).contains(&samples), "{samples} in two hours");
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Tracker {
 
     async fn take(&mut self, reports: impl Iterator<Item = Incoming>, directory: &GatewayDirectory) {
         let at = now();
-        let mut entries = Vec::new();
+        let (mut entries, mut samples) = (Vec::new(), Vec::new());
         for incoming in reports {
             self.metrics.reports.inc();
             let Some((gateway, Channel::Status)) = parse_topic(&incoming.topic) else {
@@ -109,7 +109,10 @@ impl Tracker {
                         continue;
                     }
                     self.see(gateway, &report, &incoming.broker, at, directory).await;
+                    let written = entries.len();
                     self.hear(gateway, &report, at, &mut entries);
+                    let is_sample = |entry: &&RouteEntry| self.heard.is_sample(gateway, entry.label, at);
+                    samples.extend(entries[written..].iter().filter(is_sample));
                 }
                 Err(error) => {
                     tracing::debug!(gateway.mac = %gateway, "report dropped: {error}");
@@ -118,6 +121,7 @@ impl Tracker {
             }
         }
         self.write(&entries).await;
+        self.keep(&samples).await;
     }
 
     /// Nothing is kept of a gateway that is new where there are as many as there may be.
@@ -158,6 +162,16 @@ impl Tracker {
                     // What was not written must not be taken for written.
                     self.heard.clear();
                 }
+            }
+        }
+    }
+
+    /// Keeps samples for whoever looks at a label. Nothing depends on them: what is not kept is missing.
+    async fn keep(&self, samples: &[RouteEntry]) {
+        for part in samples.chunks(ENTRIES_PER_WRITE) {
+            if let Err(error) = self.registry.write_signals(part).await {
+                tracing::debug!("signal strengths not kept: {error}");
+                self.metrics.registry_errors.inc();
             }
         }
     }

@@ -8,6 +8,7 @@ pub(crate) use url::{ApiUrl, Token};
 
 use crate::{
     balance::Dead,
+    batch::Held,
     dead::{Letters, Listed, Sent},
     failure::Failure,
     gateways::Listed as Gateway,
@@ -21,7 +22,7 @@ use backbone::{
 };
 use client::Client;
 use indicatif::ProgressBar;
-use protocol::{BatchId, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId};
+use protocol::{BatchId, BatchState, LabelMac, Outcome, ResultMessage, Sku, Store, TaskId};
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -54,9 +55,11 @@ struct Bound {
     unchanged: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Batch {
     outcomes: BTreeMap<Outcome, u64>,
+    #[serde(default)]
+    stores: Vec<Held>,
 }
 
 #[derive(Deserialize)]
@@ -168,9 +171,23 @@ impl Api {
     /// How many labels of a batch have ended, by outcome.
     pub(crate) async fn outcomes(&self, batch: &BatchId) -> Result<BTreeMap<Outcome, u64>, ApiError> {
         let found = self.0.ask(self.0.get(&["v1", "batches", batch.as_str()], &[])).await;
-        let Batch { mut outcomes } = or_unknown(found)?.unwrap_or(Batch { outcomes: BTreeMap::new() });
+        let Batch { mut outcomes, .. } = or_unknown(found)?.unwrap_or_default();
         outcomes.retain(|_, labels| *labels > 0);
         Ok(outcomes)
+    }
+
+    /// The stores that a batch was sent to over HTTP.
+    pub(crate) async fn stores_of(&self, batch: &BatchId) -> Result<Vec<Store>, ApiError> {
+        let found = self.0.ask(self.0.get(&["v1", "batches", batch.as_str()], &[])).await;
+        let Batch { stores, .. } = or_unknown(found)?.unwrap_or_default();
+        Ok(stores.into_iter().map(|held| held.store).collect())
+    }
+
+    /// Pauses, resumes or cancels a batch in a store. It may be repeated, so an API that is away is waited for.
+    pub(crate) async fn hold(&self, store: &Store, batch: &BatchId, state: BatchState) -> Result<Held, ApiError> {
+        let path = ["v1", "stores", store.as_str(), "batches", batch.as_str(), "state"];
+        let put = || self.0.request(Method::PUT, &path).json(&json!({"state": state}));
+        self.0.insist(put, &ProgressBar::hidden(), &CancellationToken::new()).await
     }
 
     /// The dead letters of a batch.

@@ -3,6 +3,7 @@
 use crate::{
     api::{Api, ApiError},
     balance::Dead,
+    batch::Held,
     dead::{Letters, Sent},
     failure::Failure,
     gateways::Listed as Gateway,
@@ -13,9 +14,12 @@ use crate::{
     servers::Servers,
     text::chain,
 };
-use backbone::ledger::{BindReport, Binding};
+use backbone::{
+    ledger::{BindReport, Binding},
+    registry::WindowPolicy,
+};
 use indicatif::ProgressBar;
-use protocol::{BatchId, LabelMac, Outcome, Sku, Store, TaskId};
+use protocol::{BatchId, BatchState, LabelMac, Outcome, Sku, Store, TaskId};
 use std::{
     collections::{BTreeMap, HashMap},
     time::Duration,
@@ -89,6 +93,22 @@ impl BackEnd {
         }
     }
 
+    /// The stores that a batch was sent to over HTTP.
+    pub(crate) async fn stores_of(&self, batch: &BatchId) -> Result<Vec<Store>, Failure> {
+        match self {
+            Self::Api(api) => Ok(api.stores_of(batch).await?),
+            Self::Servers(servers) => Ok(servers.stores_of(batch).await?),
+        }
+    }
+
+    /// Pauses, resumes or cancels a batch in a store; answers what counts now.
+    pub(crate) async fn hold(&self, store: &Store, batch: &BatchId, state: BatchState) -> Result<Held, Failure> {
+        match self {
+            Self::Api(api) => Ok(api.hold(store, batch, state).await?),
+            Self::Servers(servers) => Ok(servers.hold(store, batch, state).await?),
+        }
+    }
+
     /// The dead letters of a batch.
     pub(crate) async fn dead_of(&self, batch: &BatchId) -> Result<Dead, Failure> {
         match self {
@@ -121,11 +141,11 @@ impl BackEnd {
         }
     }
 
-    /// The gateways, in the order of their MACs.
-    pub(crate) async fn gateways(&self) -> Result<Vec<Gateway>, Failure> {
+    /// The gateways, in the order of their MACs, with windows by this policy where they are read here.
+    pub(crate) async fn gateways(&self, policy: &WindowPolicy) -> Result<Vec<Gateway>, Failure> {
         match self {
             Self::Api(api) => Ok(api.gateways().await?),
-            Self::Servers(servers) => Ok(servers.gateways().await?),
+            Self::Servers(servers) => Ok(servers.gateways(policy).await?),
         }
     }
 

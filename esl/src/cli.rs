@@ -1,7 +1,7 @@
 //! What can be asked.
 
 use crate::place::Place;
-use backbone::service::parse_duration;
+use backbone::{registry::WindowArgs, service::parse_duration};
 use clap::{Args, Parser, Subcommand};
 use protocol::{BatchId, LabelMac, Store, TaskId};
 use std::{path::PathBuf, time::Duration};
@@ -45,6 +45,18 @@ Examples:
   esl watch promo-2026-11 --total 2000
 
 The exit code is 0 only if every label shows its new price.";
+
+const BATCH_HELP: &str = "\
+Examples:
+  esl batch pause promo-2026-11
+  esl batch cancel promo-2026-11 --store sp-014
+
+What a gateway has in hand ends as it ends; nothing more is sent within a second or so. A batch may be paused for days: no
+label of it runs out of time. A resumed batch goes on, and what waits of a cancelled one ends, within as long as it has
+been paused, at most about a minute. A label that was cancelled has the outcome rejected, with the reason cancelled, and
+keeps what it shows; a batch that was cancelled stays so.
+
+The exit code is 2 if it was to be paused or resumed after it had been cancelled.";
 
 const LABEL_HELP: &str = "\
 Example:
@@ -90,12 +102,15 @@ pub(crate) enum Command {
     /// Follow a batch that was sent before until each of its labels has its outcome
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArgs),
+    /// Pause, resume or cancel a batch that was sent before
+    #[command(after_help = BATCH_HELP)]
+    Batch(BatchArgs),
     /// Say what a label should show, shows and has shown, and which gateways hear it
     #[command(after_help = LABEL_HELP)]
     Label(LabelArgs),
     /// List the gateways
     #[command(after_help = GATEWAYS_HELP)]
-    Gateways,
+    Gateways(GatewaysArgs),
     /// List the tasks that could not be used, or send them again
     #[command(after_help = DEAD_HELP)]
     Dead(DeadArgs),
@@ -175,6 +190,36 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
+    #[command(subcommand)]
+    pub(crate) command: BatchCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BatchCommand {
+    /// Send nothing more of it until it is resumed
+    #[command(after_help = BATCH_HELP)]
+    Pause(HeldArgs),
+    /// Go on with a batch that was paused
+    #[command(after_help = BATCH_HELP)]
+    Resume(HeldArgs),
+    /// Give up all labels of it that are not done, for good
+    #[command(after_help = BATCH_HELP)]
+    Cancel(HeldArgs),
+}
+
+/// Which batch, and where.
+#[derive(Debug, Args)]
+pub(crate) struct HeldArgs {
+    /// The batch
+    pub(crate) batch: BatchId,
+
+    /// Only in this store; needed for a batch that was not sent over HTTP [default: each store that it was sent to]
+    #[arg(long)]
+    pub(crate) store: Option<Store>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct LabelArgs {
     /// The label's MAC address, in any common spelling
     pub(crate) mac: LabelMac,
@@ -182,6 +227,13 @@ pub(crate) struct LabelArgs {
     /// How many of its latest outcomes to list
     #[arg(long, default_value_t = 20)]
     pub(crate) history: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewaysArgs {
+    /// What gateways can take, as the routers have it; the API knows
+    #[command(flatten, next_help_heading = "Without the API")]
+    pub(crate) window: WindowArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use crate::{
     back_end::BackEnd,
+    cli::GatewaysArgs,
     failure::{Ending, Failure},
     output::Output,
     text::{ago, count, seconds, table},
@@ -80,8 +81,8 @@ impl Window {
 }
 
 /// Lists the gateways.
-pub(crate) async fn run(back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
-    output.answer(&Listing(back_end.gateways().await?))?;
+pub(crate) async fn run(args: &GatewaysArgs, back_end: &BackEnd, output: Output) -> Result<Ending, Failure> {
+    output.answer(&Listing(back_end.gateways(&args.window.policy()).await?))?;
     Ok(Ending::Well)
 }
 

@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &LabelArgs, back_end: &BackEnd, output: Output) ->
 }
 
 impl From<Desired> for Content {
-    fn from(Desired { version, fields, at, task_id }: Desired) -> Self {
+    fn from(Desired { version, fields, at, task_id, batch: _ }: Desired) -> Self {
         Self { version, fields: (*fields).clone(), at, task_id, gateway: None }
     }
 }

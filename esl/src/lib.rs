@@ -7,6 +7,7 @@
 //! | `esl bind FILE.csv` | loads which label stands for which product | MongoDB |
 //! | `esl enqueue FILE.csv --store S` | one price-update task per line; `--watch` follows them | RabbitMQ (MongoDB) |
 //! | `esl watch BATCH` | follows tasks that were sent before | MongoDB, RabbitMQ |
+//! | `esl batch pause\|resume\|cancel BATCH` | holds tasks that were sent, lets them go on, or gives them up | MongoDB |
 //! | `esl label MAC` | what a label should show, shows and has shown, and who hears it | MongoDB, Redis |
 //! | `esl gateways` | where the gateways are | Redis |
 //! | `esl dead [replay]` | lists tasks that could not be used, or sends them again | RabbitMQ |
@@ -27,6 +28,7 @@
 mod api;
 mod back_end;
 mod balance;
+mod batch;
 mod bind;
 mod cli;
 mod dead;
@@ -77,9 +79,10 @@ async fn command(cli: &Cli, output: Output) -> Result<Ending, Failure> {
     match &cli.command {
         Command::Bind(args) => bind::run(args, &back_end, output).await,
         Command::Enqueue(args) => enqueue::run(args, &back_end, output).await,
+        Command::Batch(args) => batch::run(args, &back_end, output).await,
         Command::Watch(args) => watch::run(args, &back_end, output).await,
         Command::Label(args) => label::run(args, &back_end, output).await,
-        Command::Gateways => gateways::run(&back_end, output).await,
+        Command::Gateways(args) => gateways::run(args, &back_end, output).await,
         Command::Dead(args) => dead::run(args, &back_end, output).await,
     }
 }

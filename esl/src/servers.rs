@@ -3,6 +3,7 @@
 use crate::{
     back_end::Trouble,
     balance::Dead,
+    batch::Held,
     dead::{Letters, Listed, Sent},
     gateways::Listed as Gateway,
     label::{Content, Facts, Route},
@@ -11,11 +12,12 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow};
 use backbone::{
-    ledger::{BindReport, Binding, LabelRecord, Ledger, LedgerUrl},
+    ledger::{BatchControl, BatchKey, BindReport, Binding, LabelRecord, Ledger, LedgerUrl},
     queue::{AmqpUrl, DeadLetter},
     registry::{GatewayState, RedisUrl, Registry, RouteEntry, WindowPolicy},
+    service::now,
 };
-use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Task, TaskId};
+use protocol::{BatchId, BatchState, LabelMac, Outcome, Sku, Store, Task, TaskId};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -71,6 +73,20 @@ impl Servers {
         })
     }
 
+    pub(crate) async fn stores_of(&self, batch: &BatchId) -> Result<Vec<Store>> {
+        let enqueued = self.ledger().await?.enqueued_in(batch).await.with_context(|| self.at_mongodb())?;
+        let stores: BTreeSet<Store> = enqueued.into_iter().map(|enqueued| enqueued.store).collect();
+        Ok(stores.into_iter().collect())
+    }
+
+    pub(crate) async fn hold(&self, store: &Store, batch: &BatchId, state: BatchState) -> Result<Held> {
+        let key = BatchKey { store: store.clone(), batch: batch.clone() };
+        let control = BatchControl { state, by: "esl".to_owned(), at: now() };
+        let counts = self.ledger().await?.control_batch(&key, &control).await.with_context(|| self.at_mongodb())?;
+        let BatchControl { state, by, at } = counts;
+        Ok(Held { store: key.store, state, by: Some(by), at: Some(at) })
+    }
+
     pub(crate) async fn dead_of(&self, batch: &BatchId) -> Result<Dead> {
         let mut tasks = Vec::new();
         letters::look(&self.amqp, MOST, |letter| {
@@ -111,12 +127,12 @@ impl Servers {
         Ok(Sent { letters: replayed.tasks.len(), tasks, left: replayed.left })
     }
 
-    pub(crate) async fn gateways(&self) -> Result<Vec<Gateway>> {
+    pub(crate) async fn gateways(&self, policy: &WindowPolicy) -> Result<Vec<Gateway>> {
         let registry = Registry::connect(&self.redis).with_context(|| self.at_redis())?;
         let found = registry.gateways().await.with_context(|| self.at_redis())?;
         let gateways: BTreeMap<_, _> = found.into_iter().collect();
         let macs: Vec<_> = gateways.keys().copied().collect();
-        let windows = registry.windows(&macs, &WindowPolicy::default()).await.with_context(|| self.at_redis())?;
+        let windows = registry.windows(&macs, policy).await.with_context(|| self.at_redis())?;
         let listed = gateways.into_iter().zip(windows).map(|((gateway, state), window)| {
             let GatewayState { online, broker, at } = state;
             Gateway { gateway, online, broker: broker.to_string(), at, window: window.map(Into::into) }

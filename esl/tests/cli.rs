@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 
+#[path = "cli/batch.rs"]
+mod batch;
 #[path = "cli/dead.rs"]
 mod dead;
 #[path = "cli/enqueue.rs"]

@@ -100,6 +100,11 @@ impl StandaloneStory {
             Ok(newest.iter().all(|(label, version)| shown.get(label) == Some(version)))
         };
         until("all labels show their newest version", limit, shown).await?;
+        self.idle(limit).await
+    }
+
+    /// Waits until no task is in hand.
+    pub async fn idle(&mut self, limit: Duration) -> Result<()> {
         let mut quiet = 0;
         let worker = self.process.backbone()?;
         let idle = async || {

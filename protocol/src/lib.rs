@@ -4,6 +4,7 @@
 //! cannot hold nonsense, so the rest of the code never checks a MAC, a price or a topic again. The prose form of
 //! this contract is `docs/PROTOCOL.md`.
 
+mod batch;
 mod command;
 mod correlation;
 mod fields;
@@ -21,6 +22,7 @@ mod timestamp;
 mod version;
 mod wait;
 
+pub use batch::{BatchState, CANCELLED};
 pub use command::{Answer, AnswerError, Command, CommandHead, Refusal};
 pub use correlation::{CorrelationId, CorrelationIdError};
 pub use fields::{FieldValue, Fields, MAX_EXTRA_FIELDS};

@@ -45,11 +45,14 @@ pub mod amqp {
         }
     }
 
-    /// Every queue in which tasks wait: the priority of the tasks, and for how many seconds. An urgent task never waits
-    /// longer than the shortest.
+    /// As long as a task is away that is told to wait longer.
+    pub const LONGEST_WAIT_SECONDS: u64 = WAIT_SECONDS[WAIT_SECONDS.len() - 1];
+
+    /// Every queue in which tasks wait: the priority of the tasks, and for how many seconds. An urgent task waits for
+    /// the shortest, unless its batch is paused.
     pub fn waiting_queues() -> impl Iterator<Item = (Priority, u64)> {
         let normal = WAIT_SECONDS.into_iter().map(|seconds| (Priority::Normal, seconds));
-        normal.chain([(Priority::Urgent, WAIT_SECONDS[0])])
+        normal.chain([(Priority::Urgent, WAIT_SECONDS[0]), (Priority::Urgent, LONGEST_WAIT_SECONDS)])
     }
 
     /// The longest delay of a queue that is not longer than this wait, in seconds; the shortest, where all are longer.
@@ -57,6 +60,7 @@ pub mod amqp {
         let fitting = WAIT_SECONDS.into_iter().rev().find(|seconds| *seconds <= wait.as_secs());
         match priority {
             Priority::Normal => fitting.unwrap_or(WAIT_SECONDS[0]),
+            Priority::Urgent if wait.as_secs() >= LONGEST_WAIT_SECONDS => LONGEST_WAIT_SECONDS,
             Priority::Urgent => WAIT_SECONDS[0],
         }
     }
@@ -212,6 +216,12 @@ pub mod redis {
         Some((what, label))
     }
 
+    /// `esl:signal:{<label mac>}:<gateway mac>`: how strongly the gateway has heard the label over the last day, a ring
+    /// of two octets for each half hour.
+    pub fn signal_key(label: LabelMac, gateway: GatewayMac) -> String {
+        format!("esl:signal:{{{label}}}:{gateway}")
+    }
+
     /// What a gateway's key holds.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum GatewayKey {
@@ -258,6 +268,8 @@ pub mod ledger {
     pub const OUTCOMES: &str = "outcomes";
     /// One document per request by which tasks were enqueued over HTTP.
     pub const BATCHES: &str = "batches";
+    /// One document per batch of a store that was ever paused, resumed or cancelled.
+    pub const BATCH_STATES: &str = "batch_states";
     /// One document per action that somebody took by the operator's page, never changed.
     pub const ACTIONS: &str = "actions";
     /// Time series: how long RPCs took.
@@ -279,6 +291,7 @@ mod tests {
         assert_eq!(mqtt::topic(gateway, Channel::Action), "/gw/00fa7e000001/action");
         let label: LabelMac = "001a2b3c4d5e".parse().unwrap();
         assert_eq!(redis::label_key(LabelKey::Route, label), "esl:route:{001a2b3c4d5e}");
+        assert_eq!(redis::signal_key(label, gateway), "esl:signal:{001a2b3c4d5e}:00fa7e000001");
         assert_eq!(redis::gateway_key(GatewayKey::Window, gateway), "esl:gw:{00fa7e000001}:window");
         assert_eq!(amqp::result_key(&"sp-014".parse().unwrap(), Outcome::Shown), "sp-014.shown");
     }
@@ -297,7 +310,8 @@ mod tests {
             assert_eq!(queue(Priority::Normal, millis), name);
         }
         assert_eq!(queue(Priority::Urgent, 7_000), "esl.tasks.urgent.wait.1");
-        assert_eq!(amqp::waiting_queues().count(), 8);
+        assert_eq!(queue(Priority::Urgent, 64_000), "esl.tasks.urgent.wait.64");
+        assert_eq!(amqp::waiting_queues().count(), 9);
         for (priority, seconds) in amqp::waiting_queues() {
             let name = amqp::waiting_queue(priority, seconds);
             assert_eq!(amqp::parse_waiting_queue(&name), Some((priority, seconds)), "{name}");

@@ -18,11 +18,13 @@ pub enum WaitFor {
     GatewayFailing,
     /// Its next attempt, after several that failed.
     NextAttempt,
+    /// That its batch is resumed.
+    BatchPaused,
 }
 
 impl WaitFor {
     /// Each of them.
-    pub const ALL: [Self; 3] = [Self::GatewayFull, Self::GatewayFailing, Self::NextAttempt];
+    pub const ALL: [Self; 4] = [Self::GatewayFull, Self::GatewayFailing, Self::NextAttempt, Self::BatchPaused];
 
     /// As it is written on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl WaitFor {
             Self::GatewayFull => "gateway_full",
             Self::GatewayFailing => "gateway_failing",
             Self::NextAttempt => "next_attempt",
+            Self::BatchPaused => "batch_paused",
         }
     }
 
@@ -59,6 +62,9 @@ pub struct Wait {
     pub due_ms: i64,
     /// How long the labels had waited before, without their deadline coming closer.
     pub waited_ms: u64,
+    /// How long their batch had been paused before: no deadline comes closer in that, however long it is.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub paused_ms: u64,
     /// When the task was first delivered.
     pub first_delivery_ms: i64,
     /// How many RPCs were made for each of the labels, but for those that were told to come back.
@@ -90,7 +96,17 @@ impl Wait {
         let before = Duration::from_millis(self.waited_ms);
         match self.what {
             WaitFor::GatewayFull => before + millis_between(self.since_ms, now.unix_millis()),
-            WaitFor::GatewayFailing | WaitFor::NextAttempt => before,
+            WaitFor::GatewayFailing | WaitFor::NextAttempt | WaitFor::BatchPaused => before,
+        }
+    }
+
+    /// How long their batch has been paused by now.
+    pub fn paused(&self, now: Timestamp) -> Duration {
+        let before = Duration::from_millis(self.paused_ms);
+        if self.what == WaitFor::BatchPaused {
+            before + millis_between(self.since_ms, now.unix_millis())
+        } else {
+            before
         }
     }
 
@@ -98,6 +114,10 @@ impl Wait {
     pub fn first_delivery(&self) -> Timestamp {
         Timestamp::from_unix_millis(self.first_delivery_ms)
     }
+}
+
+const fn is_zero(millis: &u64) -> bool {
+    *millis == 0
 }
 
 /// Zero where the end comes first.
@@ -116,6 +136,7 @@ mod tests {
             since_ms: 10_000,
             due_ms: 14_000,
             waited_ms: 3_000,
+            paused_ms: 0,
             first_delivery_ms: 1_000,
             attempts: 2,
             reason: None,
@@ -135,6 +156,10 @@ mod tests {
         let now = Timestamp::from_unix_millis(15_000);
         assert_eq!(wait(WaitFor::GatewayFull).waited(now), Duration::from_secs(8), "until now, not until it was due");
         assert_eq!(wait(WaitFor::GatewayFailing).waited(now), Duration::from_secs(3));
+        assert_eq!(wait(WaitFor::GatewayFull).paused(now), Duration::ZERO);
+        let paused = Wait { paused_ms: 4_000, ..wait(WaitFor::BatchPaused) };
+        assert_eq!((paused.waited(now), paused.paused(now)), (Duration::from_secs(3), Duration::from_secs(9)));
+        assert_eq!(Wait::parse(&paused.to_json()), Some(paused));
         assert_eq!(wait(WaitFor::GatewayFull).left(now), Duration::ZERO);
         assert_eq!(wait(WaitFor::GatewayFull).left(Timestamp::from_unix_millis(13_000)), Duration::from_secs(1));
     }
@@ -144,7 +169,7 @@ mod tests {
         fn no_times_panic(since_ms: i64, due_ms: i64, now: i64) {
             let wait = Wait { since_ms, due_ms, ..wait(WaitFor::GatewayFull) };
             let now = Timestamp::from_unix_millis(now);
-            let _ = (wait.left(now), wait.waited(now), wait.first_delivery());
+            let _ = (wait.left(now), wait.waited(now), wait.paused(now), wait.first_delivery());
         }
     }
 }

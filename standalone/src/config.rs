@@ -143,7 +143,7 @@ impl Config {
         let bck_router = parse_from(["bck-router", "--consume", "both"])?;
         let emulator = flags.emulate.map(|size| parse_from(emulator_args(size, &flags.emulator))).transpose()?;
         Ok(Self {
-            api: store_api::Config { api_addr, tokens, ..api },
+            api: store_api::Config { api_addr, tokens, route_stale_after, window: window.clone(), ..api },
             worker: task_worker::Config { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, ..worker },
             fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, window: window.clone(), ..fwd_router },
             bck_router: bck_router::Config { rpc_timeout, route_stale_after, window, ..bck_router },
@@ -177,9 +177,17 @@ mod tests {
         );
         let nine = Duration::from_secs(9);
         assert_eq!(
-            [config.worker.route_stale_after, config.fwd_router.route_stale_after, config.bck_router.route_stale_after],
-            [nine; 3]
+            [
+                config.worker.route_stale_after,
+                config.fwd_router.route_stale_after,
+                config.bck_router.route_stale_after,
+                config.api.route_stale_after,
+            ],
+            [nine; 4]
         );
+        let config = read(&["--gateway-window", "3", "--gateway-breaker-after", "2"]).unwrap();
+        let windows = [config.fwd_router.window, config.bck_router.window, config.api.window];
+        assert!(windows.iter().all(|window| window.gateway_window == 3 && window.gateway_breaker_after == 2));
         assert!(config.emulator.is_none());
     }
 

@@ -45,12 +45,12 @@
     const value = { ...axis, values: (_, ticks) => ticks.map((tick) => number.format(tick)), size: 52 };
     const line = ({ name, colour: given }, at) => ({
       label: name, stroke: colour(given ?? COLOURS[at % COLOURS.length]), width: 2, spanGaps: true,
-      points: { show: 'grows' in element.dataset, size: 4 },
+      points: { show: 'dbm' in element.dataset, size: 4 },
     });
     return {
       width: element.clientWidth, height: 180, axes: [time, value], cursor: { show: false },
       legend: { show: true, live: false }, series: [{}, ...series.map(line)],
-      scales: 'grows' in element.dataset ? { y: { range: [-100, -20] } } : { y: { range: (_, __, max) => [0, Math.max(max, 1)] } },
+      scales: 'dbm' in element.dataset ? { y: { range: [-100, -20] } } : { y: { range: (_, __, max) => [0, Math.max(max, 1)] } },
     };
   };
 

@@ -1,14 +1,14 @@
 //! The routes, and what their handlers share.
 
 use crate::{
-    backlog, batches, bindings, counts, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics, out_of_date,
-    page, problem::Problem, tokens::Tokens,
+    backlog, batches, bindings, control, counts, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics,
+    out_of_date, page, problem::Problem, tokens::Tokens,
 };
 use axum::{Json, Router, http::StatusCode, middleware, routing::get};
 use backbone::{
     ledger::Ledger,
     queue::{AmqpUrl, Publisher},
-    registry::Registry,
+    registry::{Registry, WindowPolicy},
 };
 use std::{ops::Deref, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
@@ -42,6 +42,10 @@ pub(crate) struct Shared {
     pub(crate) dead_letters: Mutex<()>,
     /// What the page knows of whole stores.
     pub(crate) surveys: page::Surveys,
+    /// A gateway whose report of a label is older does not count as hearing it.
+    pub(crate) stale_after: Duration,
+    /// By which gateways' windows are read.
+    pub(crate) window: WindowPolicy,
     pub(crate) max_body: usize,
     pub(crate) timeout: Duration,
     pub(crate) follow_for: Duration,
@@ -88,6 +92,7 @@ pub(crate) fn router(api: Api) -> Router {
         .routes(routes!(out_of_date::out_of_date))
         .routes(routes!(batches::batch))
         .routes(routes!(batches::events))
+        .routes(routes!(control::set_state))
         .routes(routes!(labels::label))
         .routes(routes!(labels::history))
         .routes(routes!(gateways::gateways))

@@ -23,6 +23,25 @@ impl<S: Send + Sync, T: FromStr<Err: Display>> FromRequestParts<S> for PathOf<T>
     }
 }
 
+/// The two parameters of a path.
+pub(crate) struct PathOfTwo<A, B>(pub(crate) A, pub(crate) B);
+
+impl<S, A, B> FromRequestParts<S> for PathOfTwo<A, B>
+where
+    S: Send + Sync,
+    A: FromStr<Err: Display>,
+    B: FromStr<Err: Display>,
+{
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let texts: Result<Path<(String, String)>, PathRejection> = Path::from_request_parts(parts, state).await;
+        let Path((one, other)) = texts.map_err(|error| Problem::bad(error.body_text()))?;
+        let one = one.parse().map_err(|error: A::Err| Problem::unprocessable(error.to_string()))?;
+        let other = other.parse().map_err(|error: B::Err| Problem::unprocessable(error.to_string()))?;
+        Ok(Self(one, other))
+    }
+}
+
 /// The parameters of a query.
 pub(crate) struct QueryOf<T>(pub(crate) T);
 

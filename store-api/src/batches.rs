@@ -1,19 +1,24 @@
 //! `GET /v1/batches/{id}`: how far a batch is, once or live.
 
-use crate::{api::Api, ask::PathOf, problem::Problem, tokens::Caller};
+use crate::{api::Api, ask::PathOf, control::StateView, problem::Problem, tokens::Caller};
 use axum::{
     Json,
     extract::State,
     response::sse::{Event, KeepAlive, Sse},
 };
 use backbone::{
-    ledger::{Enqueued, Progress},
+    ledger::{BatchKey, Enqueued, Progress},
     service::now,
 };
 use futures::{Stream, stream};
-use protocol::{BatchId, Outcome, Timestamp};
+use protocol::{BatchId, BatchState, Outcome, Store, Timestamp};
 use serde::Serialize;
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use utoipa::ToSchema;
 
@@ -38,6 +43,8 @@ pub(crate) struct BatchView {
     pub(crate) outcomes: BTreeMap<Outcome, u64>,
     /// Every label has ended.
     pub(crate) complete: bool,
+    /// The stores that it was enqueued for over HTTP, each with whether it is paused or cancelled there.
+    pub(crate) stores: Vec<StateView>,
     /// When its first request came.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) enqueued_at: Option<Timestamp>,
@@ -87,7 +94,16 @@ pub(crate) async fn look(api: &Api, batch: &BatchId, caller: &Caller) -> Result<
     if enqueued.iter().any(|enqueued| !caller.may(&enqueued.store)) {
         return Err(Problem::forbidden(format!("batch {batch} is of a store that this token is not for")));
     }
-    Ok(view(batch, &enqueued, &progress, now()))
+    let stores = states(api, batch, &enqueued).await?;
+    Ok(BatchView { stores, ..view(batch, &enqueued, &progress, now()) })
+}
+
+async fn states(api: &Api, batch: &BatchId, enqueued: &[Enqueued]) -> Result<Vec<StateView>, Problem> {
+    let stores: BTreeSet<&Store> = enqueued.iter().map(|enqueued| &enqueued.store).collect();
+    let key = |store: &Store| BatchKey { store: store.clone(), batch: batch.clone() };
+    let keys: Vec<BatchKey> = stores.into_iter().map(key).collect();
+    let mut controls = api.ledger.controls_of(&keys).await?;
+    Ok(keys.into_iter().map(|key| StateView::new(key.store.clone(), controls.remove(&key))).collect())
 }
 
 fn view(batch: &BatchId, enqueued: &[Enqueued], progress: &Progress, now: Timestamp) -> BatchView {
@@ -110,6 +126,7 @@ fn view(batch: &BatchId, enqueued: &[Enqueued], progress: &Progress, now: Timest
         waiting,
         outcomes: Outcome::ALL.map(|outcome| (outcome, progress.outcomes.get(&outcome).copied().unwrap_or(0))).into(),
         complete,
+        stores: Vec::new(),
         enqueued_at,
         last_ended_at: progress.last,
         labels_per_second: rate,
@@ -135,9 +152,12 @@ pub(crate) async fn events(
         permit.map_err(|_| Problem::unavailable("too many batches are followed; ask for this one now and then"))?;
     api.metrics.followers.inc();
     let until = Instant::now() + api.follow_for;
-    let follower = Follower { api, batch, caller, until, next: Some(first), said: None, _permit };
+    let follower = Follower { api, batch, caller, until, next: Some(first), said: None, ended: false, _permit };
     Ok(Sse::new(stream::unfold(follower, Follower::step)).keep_alive(KeepAlive::default()))
 }
+
+/// What a follower was told last: nothing is said twice.
+type Said = (u64, Vec<BatchState>);
 
 /// One who follows a batch.
 struct Follower {
@@ -146,7 +166,8 @@ struct Follower {
     caller: Caller,
     until: Instant,
     next: Option<BatchView>,
-    said: Option<u64>,
+    said: Option<Said>,
+    ended: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -165,7 +186,7 @@ impl Follower {
                     () = tokio::time::sleep(LOOK) => {}
                     () = self.api.stop.cancelled() => return None,
                 }
-                if Instant::now() >= self.until || self.said == Some(u64::MAX) {
+                if Instant::now() >= self.until || self.ended {
                     return None;
                 }
                 // While the ledger is away nothing ends: the next look shows more.
@@ -173,8 +194,9 @@ impl Follower {
             }
             let Some(view) = self.next.take() else { continue };
             let name = if view.complete { "complete" } else { "progress" };
-            if view.complete || self.said != Some(view.done) {
-                self.said = Some(if view.complete { u64::MAX } else { view.done });
+            let said: Said = (view.done, view.stores.iter().map(|store| store.state).collect());
+            if view.complete || self.said.as_ref() != Some(&said) {
+                (self.said, self.ended) = (Some(said), view.complete);
                 let event = Event::default().event(name).json_data(&view);
                 return Some((Ok(event.unwrap_or_default()), self));
             }

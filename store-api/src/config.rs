@@ -4,7 +4,7 @@ use crate::tokens::Tokens;
 use backbone::{
     ledger::LedgerUrl,
     queue::AmqpArgs,
-    registry::RedisArgs,
+    registry::{RedisArgs, WindowArgs},
     service::{ServiceArgs, parse_duration},
 };
 use std::{net::SocketAddr, time::Duration};
@@ -40,6 +40,14 @@ pub struct Config {
     /// How long a request may take, reading its body included
     #[arg(long, env = "API_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub timeout: Duration,
+
+    /// How old a gateway's report of a label may be for the gateway to count as hearing it; as the routers have it
+    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub route_stale_after: Duration,
+
+    /// What gateways can take, as the routers have it
+    #[command(flatten)]
+    pub window: WindowArgs,
 
     /// Where RabbitMQ is
     #[command(flatten)]

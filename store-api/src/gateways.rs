@@ -2,7 +2,7 @@
 
 use crate::{api::Api, problem::Problem};
 use axum::{Json, extract::State};
-use backbone::registry::{Breaker, GatewayState, WindowPolicy, WindowState};
+use backbone::registry::{Breaker, GatewayState, WindowState};
 use protocol::{GatewayMac, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -70,7 +70,7 @@ impl From<WindowState> for WindowView {
 pub(crate) async fn gateways(State(api): State<Api>) -> Result<Json<Gateways>, Problem> {
     let gateways: BTreeMap<_, _> = api.registry.gateways().await?.into_iter().collect();
     let macs: Vec<_> = gateways.keys().copied().collect();
-    let windows = api.registry.windows(&macs, &WindowPolicy::default()).await?;
+    let windows = api.registry.windows(&macs, &api.window).await?;
     let view = |((gateway, state), window): ((GatewayMac, GatewayState), Option<WindowState>)| GatewayView {
         gateway,
         online: state.online,

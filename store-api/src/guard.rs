@@ -1,9 +1,9 @@
 //! What every request passes: who asks, how many at a time, for how long.
 
-use crate::{api::Api, problem::Problem, tokens::Caller};
+use crate::{api::Api, page, problem::Problem, tokens::Caller};
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -11,10 +11,20 @@ use std::time::Instant;
 
 /// Bounds, authenticates and counts a request.
 pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    // Every path of the API begins so, and the page has routes of its own.
+    if !request.uri().path().starts_with("/v1/") && is_of_a_browser(&request) {
+        return page::unknown(&api, request);
+    }
     let began = Instant::now();
     let response = bounded(&api, request, next).await.unwrap_or_else(Problem::into_response);
     api.metrics.count_request(response.status().as_u16(), began.elapsed());
     response
+}
+
+/// A person who has mistyped an address reads a page, not a problem document.
+fn is_of_a_browser(request: &Request) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 async fn bounded(api: &Api, mut request: Request, next: Next) -> Result<Response, Problem> {

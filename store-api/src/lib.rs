@@ -23,6 +23,7 @@ mod backlog;
 mod batches;
 mod bindings;
 mod config;
+mod control;
 mod counts;
 mod dead;
 mod enqueue;
@@ -99,6 +100,8 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
         followers: Arc::new(Semaphore::new(config.followers.into())),
         dead_letters: Mutex::new(()),
         surveys: page::Surveys::default(),
+        stale_after: config.route_stale_after,
+        window: config.window.policy(),
         max_body: config.max_body,
         timeout: config.timeout,
         follow_for: config.follow_for,

@@ -97,7 +97,7 @@ pub(crate) struct Content {
 }
 
 impl From<Desired> for Content {
-    fn from(Desired { version, fields, at, task_id }: Desired) -> Self {
+    fn from(Desired { version, fields, at, task_id, batch: _ }: Desired) -> Self {
         Self { version, fields: (*fields).clone(), at, task_id, gateway: None }
     }
 }

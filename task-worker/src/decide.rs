@@ -88,7 +88,7 @@ mod tests {
 
     fn desired(number: u64) -> Option<Desired> {
         let (at, task_id) = (Timestamp::from_unix_millis(0), "t".parse().unwrap());
-        Some(Desired { version: version(number), fields: Arc::default(), at, task_id })
+        Some(Desired { version: version(number), fields: Arc::default(), at, task_id, batch: None })
     }
 
     fn shown(number: u64) -> Option<Shown> {

@@ -1,18 +1,25 @@
 //! One label, until it has its outcome or must wait for its gateway: RPC after RPC, with backoff between them, until the
 //! task's deadline.
 
-use crate::{decide::Drive, metrics::Metrics};
+use crate::{
+    decide::Drive,
+    held::{self, Held, Holders},
+    metrics::Metrics,
+};
 use backbone::{
     ledger::{LabelRecord, LedgerError, LedgerWriter, RpcLatency, Telemetry},
     queue::{QueueError, RpcClient, RpcError, RpcRequest},
     service::{Backoff, now},
 };
 use protocol::{
-    Action, Command, CorrelationId, GatewayMac, LabelMac, MAX_WAIT, Outcome, Priority, Refusal, Reply, ReplyOutcome,
-    Timestamp, Turn, WaitFor,
+    Action, CANCELLED, Command, CorrelationId, GatewayMac, LabelMac, MAX_WAIT, Outcome, Priority, Refusal, Reply,
+    ReplyOutcome, Timestamp, Turn, WaitFor,
 };
 use std::time::Duration;
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -68,6 +75,7 @@ pub(crate) struct Target<'a> {
     pub(crate) action: Action,
     pub(crate) priority: Priority,
     pub(crate) drive: &'a Drive,
+    pub(crate) holders: &'a Holders,
 }
 
 /// Where driving a label begins, again perhaps.
@@ -78,6 +86,8 @@ pub(crate) struct Start {
     pub(crate) deadline: Instant,
     /// What it has waited, without its deadline coming closer.
     pub(crate) waited: Duration,
+    /// How long its batch has been paused, likewise.
+    pub(crate) paused: Duration,
     /// What it waited for last.
     pub(crate) waited_for: Option<WaitFor>,
     pub(crate) attempts: u32,
@@ -128,6 +138,14 @@ pub(crate) enum Interrupted {
     Stopping,
 }
 
+/// Whether an RPC may be made.
+enum Permit<'a> {
+    /// It may, as long as this lives.
+    Granted(SemaphorePermit<'a>),
+    /// Its batch is paused or cancelled.
+    Held(Held),
+}
+
 /// What an attempt leads to.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
@@ -165,6 +183,7 @@ const fn reason(what: WaitFor) -> &'static str {
         WaitFor::GatewayFull => "no place at the gateway came free",
         WaitFor::GatewayFailing => "the gateway keeps failing, and is left alone for a while",
         WaitFor::NextAttempt => "no gateway hears the label, or none answers",
+        WaitFor::BatchPaused => "no time was left when its batch was resumed",
     }
 }
 
@@ -197,7 +216,7 @@ impl Driver {
     /// Drives one label until it has its outcome, the deadline has come, or it must wait for its gateway.
     pub(crate) async fn drive(&self, target: &Target<'_>, start: Start) -> Result<Progress, Interrupted> {
         let mut driven = so_far(&start);
-        let Start { at: mut taken_up, deadline, waited, waited_for, attempts, reason: _ } = start;
+        let Start { at: mut taken_up, deadline, waited, paused, waited_for, attempts, reason: _ } = start;
         let mut turn = turn(target.priority, waited_for);
         if driven.reason.is_some() && left_until(deadline) < LAST_ATTEMPT {
             return Ok(Progress::Ended(driven));
@@ -205,7 +224,15 @@ impl Driver {
         let mut turns = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
         let mut retries = retries(attempts);
         loop {
-            let reply = self.attempt(target, turn, deadline).await?;
+            let reply = match self.permit(target).await? {
+                Permit::Granted(_permit) => self.attempt(target, turn, deadline).await?,
+                Permit::Held(Held::Cancelled) => return Ok(Progress::Ended(cancelled(driven))),
+                Permit::Held(Held::Paused) => {
+                    let Driven { attempts, reason, .. } = driven;
+                    let (what, time) = (WaitFor::BatchPaused, held::time_away(paused));
+                    return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts, reason }));
+                }
+            };
             driven.gateway = reply.as_ref().and_then(|reply| reply.gateway).or(driven.gateway);
             let step = step(reply.as_ref());
             // Being told to come back is no attempt.
@@ -266,11 +293,20 @@ impl Driver {
         Ok(settled_meanwhile(target.action, target.drive, known.as_ref(), driven))
     }
 
+    /// The permit for one RPC, unless the label is held.
+    async fn permit(&self, target: &Target<'_>) -> Result<Permit<'_>, Interrupted> {
+        if let Some(held) = target.holders.now() {
+            return Ok(Permit::Held(held));
+        }
+        // The semaphore is never closed.
+        let permit = self.permits.of(target.priority).acquire().await.map_err(|_| Interrupted::Stopping)?;
+        // It may have been waited for.
+        Ok(target.holders.now().map_or(Permit::Granted(permit), Permit::Held))
+    }
+
     /// One RPC; `None`: no reply came in time.
     async fn attempt(&self, target: &Target<'_>, turn: Turn, deadline: Instant) -> Result<Option<Reply>, Interrupted> {
-        let Target { label, action, priority, drive } = *target;
-        // The semaphore is never closed.
-        let _permit = self.permits.of(priority).acquire().await.map_err(|_| Interrupted::Stopping)?;
+        let Target { label, action, drive, .. } = *target;
         let timeout = self.rpc_timeout.min(left_until(deadline));
         let id = CorrelationId::from_uuid(Uuid::now_v7());
         // To a gateway, a repair is a price update like any other.
@@ -304,6 +340,11 @@ impl Driver {
             worker: self.worker,
         });
     }
+}
+
+/// The end of a label whose batch was cancelled after these attempts.
+fn cancelled(so_far: Driven) -> Driven {
+    Driven { outcome: Outcome::Rejected, reason: Some(CANCELLED.to_owned()), ..so_far }
 }
 
 /// Where a label begins that has been asked so often and then waited for this.
@@ -405,7 +446,13 @@ mod tests {
         let (at, task_id) = (Timestamp::from_unix_millis(0), "t".parse::<protocol::TaskId>().unwrap());
         let gateway = Some(GatewayMac::from_octets([7; 6]));
         let record = |desired, shown| LabelRecord {
-            desired: Some(Desired { version: version(desired), fields: Arc::default(), at, task_id: task_id.clone() }),
+            desired: Some(Desired {
+                version: version(desired),
+                fields: Arc::default(),
+                at,
+                task_id: task_id.clone(),
+                batch: None,
+            }),
             shown: Some(Shown {
                 version: version(shown),
                 fields: Arc::default(),

@@ -3,17 +3,18 @@
 use crate::{
     decide::{Decision, Drive, decide, opening, version_by_time},
     drive::{Driven, Driver, Interrupted, Pause, Progress, Start, Target, so_far},
-    park::{Parcel, is_early, parcels, time_away},
+    held::{Holders, standing, still},
+    park::{Parcel, parcels, time_away},
 };
 use backbone::{
-    ledger::{LabelState, Ledger, Opening, Settled, Settlement},
+    ledger::{BatchKey, BatchWatch, LabelState, Ledger, Opening, Settled, Settlement, Watched},
     queue::{Delivery, Later, Message, Publisher, QueueError, Routed},
     service::{Backoff, now},
 };
 use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use protocol::{
-    Action, Fields, LabelMac, MAX_LABELS_PER_TASK, MAX_WAIT, Outcome, Priority, ResultMessage, Store, Task, TaskId,
-    Timestamp, Version, Wait, names::amqp,
+    Action, BatchId, Fields, LabelMac, MAX_LABELS_PER_TASK, MAX_WAIT, Outcome, Priority, ResultMessage, Store, Task,
+    TaskId, Timestamp, Version, Wait, names::amqp,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ pub(crate) enum Disposition {
 pub(crate) struct Executor {
     pub(crate) driver: Driver,
     pub(crate) ledger: Ledger,
+    pub(crate) batches: BatchWatch,
     pub(crate) publisher: Publisher,
 }
 
@@ -55,6 +57,8 @@ struct Work<'a> {
     arrived: Timestamp,
     /// How its labels have waited.
     wait: Option<Wait>,
+    /// Its batch.
+    batch: Option<Watched>,
 }
 
 /// A label that is to be driven.
@@ -62,6 +66,7 @@ struct Ride {
     label: LabelMac,
     state: LabelState,
     drive: Drive,
+    holders: Holders,
     /// How it has waited before, or waits now.
     wait: Option<Wait>,
     /// It was asked for this delivery of its task before.
@@ -79,8 +84,12 @@ impl Executor {
             Err(error) => return Ok(Disposition::Dead(error.to_string())),
         };
         let (arrived, wait) = (now(), delivery.wait.clone());
-        if let Some(wait) = wait.as_ref().filter(|wait| is_early(wait, arrived)) {
-            return Ok(Disposition::TooEarly(task.priority, wait.clone()));
+        let batch = match &task.batch {
+            Some(batch) => Some(self.batch(&task.store, batch).await?),
+            None => None,
+        };
+        if let Some(wait) = wait.as_ref().and_then(|wait| still(wait, standing(batch.as_ref()), arrived)) {
+            return Ok(Disposition::TooEarly(task.priority, wait));
         }
         let version = match (task.action, task.version.or_else(|| version_by_time(&task, delivery))) {
             (Action::PriceUpdate, None) => return Ok(Disposition::Stamped(Box::new(stamp(task)))),
@@ -102,12 +111,26 @@ impl Executor {
         }
         let fields = Arc::new(task.fields.clone());
         let began = wait.as_ref().map_or(arrived, Wait::first_delivery);
-        let work = Work { task: &task, version, fields, began, arrived, wait };
+        let work = Work { task: &task, version, fields, began, arrived, wait, batch };
         let waiting = self.work(&work, labels).await?;
         if waiting.is_empty() {
             return Ok(Disposition::Done);
         }
         Ok(Disposition::Parked(parcels(&task, version, &waiting, now())))
+    }
+
+    async fn batch(&self, store: &Store, batch: &BatchId) -> Result<Watched, Interrupted> {
+        Ok(self.batches.of(BatchKey { store: store.clone(), batch: batch.clone() }).await?)
+    }
+
+    /// Who may hold a label back. What a repair sends again belongs to a batch, too.
+    async fn holders(&self, work: &Work<'_>, state: &LabelState) -> Result<Holders, Interrupted> {
+        let desired = state.desired.as_ref().filter(|_| work.task.action == Action::Repair);
+        let sent_again = match desired.and_then(|desired| desired.batch.as_ref()) {
+            Some(batch) => Some(self.batch(state.store.as_ref().unwrap_or(&work.task.store), batch).await?),
+            None => None,
+        };
+        Ok(Holders::new(work.batch.clone().into_iter().chain(sent_again)))
     }
 
     async fn labels_of(&self, store: &Store, sku: &protocol::Sku) -> Result<Vec<LabelMac>, Interrupted> {
@@ -141,7 +164,8 @@ impl Executor {
                     settled.push(Settlement { result: work.result(label, &state, work.version, end), shown: None });
                 }
                 Decision::Drive(drive) => {
-                    rides.push(Ride { label, state, drive, wait: work.wait.clone(), asked: false });
+                    let holders = self.holders(work, &state).await?;
+                    rides.push(Ride { label, state, drive, holders, wait: work.wait.clone(), asked: false });
                 }
             }
         }
@@ -176,11 +200,12 @@ impl Executor {
 
     /// Drives a label; one that must wait is given back.
     async fn drive(&self, work: &Work<'_>, ride: Ride) -> Result<Option<(Wait, Ride)>, Interrupted> {
-        let Ride { label, state, drive, wait, asked } = &ride;
-        let target = Target { label: *label, action: work.task.action, priority: work.task.priority, drive };
+        let Ride { label, state, drive, holders, wait, asked } = &ride;
+        let Task { action, priority, .. } = *work.task;
+        let target = Target { label: *label, action, priority, drive, holders };
         let start = work.start(state, wait.as_ref(), if *asked { now() } else { work.arrived });
         let known = if *asked { self.driver.settled_meanwhile(&target, &so_far(&start)).await? } else { None };
-        let waited = start.waited;
+        let before = (start.waited, start.paused);
         let progress = match known {
             Some(known) => Progress::Ended(known),
             None => self.driver.drive(&target, start).await?,
@@ -192,7 +217,7 @@ impl Executor {
                 self.settle(vec![Settlement { result, shown }]).await?;
                 Ok(None)
             }
-            Progress::Waits(pause) => Ok(Some((work.wait(state, &pause, waited), ride))),
+            Progress::Waits(pause) => Ok(Some((work.wait(state, &pause, before), ride))),
         }
     }
 
@@ -241,7 +266,9 @@ impl Executor {
 
     /// Puts a task's message off until it is due.
     pub(crate) async fn put_later(&self, priority: Priority, body: &[u8], wait: &Wait) -> Result<(), QueueError> {
-        self.publisher.publish_later(Later { priority, delay: wait.left(now()), body, wait }).await
+        // However long it waits, it is seen within a minute that its batch was cancelled.
+        let delay = wait.left(now()).min(Duration::from_secs(amqp::LONGEST_WAIT_SECONDS));
+        self.publisher.publish_later(Later { priority, delay, body, wait }).await
     }
 
     /// Puts a task into its queue, and waits until the broker has it.
@@ -277,28 +304,31 @@ impl Work<'_> {
     /// Where a label begins that was taken up at this time, after it had waited so.
     fn start(&self, state: &LabelState, wait: Option<&Wait>, at: Timestamp) -> Start {
         let waited = wait.map_or(Duration::ZERO, |wait| wait.waited(at));
+        let paused = wait.map_or(Duration::ZERO, |wait| wait.paused(at));
         let gone = now().unix_millis() - self.first_delivery(state).unix_millis();
         let gone = Duration::from_millis(u64::try_from(gone).unwrap_or(0));
-        let time = self.task.timeout().saturating_add(waited.min(MAX_WAIT));
+        let time = self.task.timeout().saturating_add(waited.min(MAX_WAIT)).saturating_add(paused);
         Start {
             at,
             deadline: Instant::now() + time.saturating_sub(gone),
             waited,
+            paused,
             waited_for: wait.map(|wait| wait.what),
             attempts: wait.map_or(0, |wait| wait.attempts),
             reason: wait.and_then(|wait| wait.reason.clone()),
         }
     }
 
-    /// What is to be known of a label that pauses, after it has waited so long before.
-    fn wait(&self, state: &LabelState, pause: &Pause, waited: Duration) -> Wait {
+    /// What is to be known of a label that pauses, after it has waited and its batch was paused so long before.
+    fn wait(&self, state: &LabelState, pause: &Pause, (waited, paused): (Duration, Duration)) -> Wait {
         let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let away = i64::try_from(millis(time_away(self.task.priority, pause.time))).unwrap_or(i64::MAX);
+        let away = i64::try_from(millis(time_away(self.task.priority, pause.what, pause.time))).unwrap_or(i64::MAX);
         Wait {
             what: pause.what,
             since_ms: pause.since.unix_millis(),
             due_ms: now().unix_millis().saturating_add(away),
             waited_ms: millis(waited),
+            paused_ms: millis(paused),
             first_delivery_ms: self.first_delivery(state).unix_millis(),
             attempts: pause.attempts,
             reason: pause.reason.clone(),

@@ -9,7 +9,7 @@
 //! 3. [`execute`] again: records outcomes in the ledger, publishes the results, and only then acknowledges the task.
 //!
 //! A task of which nothing is left but labels that wait for their gateways is put off ([`park`]): it needs no worker
-//! meanwhile.
+//! meanwhile. So is one whose batch is paused ([`held`]); what is left of a batch that is cancelled is rejected.
 //!
 //! Beside that, [`repair`] looks for labels that no task could reach and that are heard again.
 //!
@@ -19,6 +19,7 @@ mod config;
 mod decide;
 mod drive;
 mod execute;
+mod held;
 mod intake;
 mod metrics;
 mod park;
@@ -28,7 +29,7 @@ pub use config::Config;
 
 use anyhow::{Context, Result};
 use backbone::{
-    ledger::{Ledger, LedgerError, LedgerWriter, Telemetry},
+    ledger::{BatchWatch, Ledger, LedgerError, LedgerWriter, Telemetry},
     queue::{Broker, Delivery, RpcClient, Settler},
     registry::Registry,
     service::{Ended, Readiness, Service, run_sessions},
@@ -55,6 +56,7 @@ struct Worker {
     config: Config,
     ledger: Ledger,
     writer: LedgerWriter,
+    batches: BatchWatch,
     telemetry: Telemetry,
     registry: Registry,
     metrics: Metrics,
@@ -72,13 +74,15 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     let closed = CancellationToken::new();
     let ledger = Ledger::connect(&config.mongodb_url).await?;
     let writer = LedgerWriter::start(&ledger, &background, &closed);
+    let (batches, watching) = BatchWatch::start(&writer, ledger.clone(), closed.clone());
+    background.spawn(watching);
     let telemetry = Telemetry::start(&ledger, &background);
     writer.register(&mut service.metrics);
     telemetry.register(&mut service.metrics);
     service.open_admin_port(axum::Router::new());
 
     let registry = Registry::connect(&config.redis.redis_url)?;
-    let worker = Arc::new(Worker { config, ledger, writer, telemetry, registry, metrics, id: Uuid::now_v7() });
+    let worker = Arc::new(Worker { config, ledger, writer, batches, telemetry, registry, metrics, id: Uuid::now_v7() });
     run_sessions(&service.stop, || session(&worker, &service)).await;
     closed.cancel();
     drop(worker);
@@ -175,7 +179,7 @@ impl Worker {
             worker: self.id,
             stop,
         };
-        Executor { driver, ledger: self.ledger.clone(), publisher }
+        Executor { driver, ledger: self.ledger.clone(), batches: self.batches.clone(), publisher }
     }
 }
 

@@ -17,9 +17,11 @@ pub(crate) struct Parcel {
     pub(crate) wait: Wait,
 }
 
-/// How long a label is away that was told to come back after so long.
-pub(crate) fn time_away(priority: Priority, told: Duration) -> Duration {
+/// How long a label is away that waits for this and was told to come back after so long.
+pub(crate) fn time_away(priority: Priority, what: WaitFor, told: Duration) -> Duration {
     match priority {
+        // Of many urgent tasks that are paused for a day, each would come back every second.
+        _ if what == WaitFor::BatchPaused => told,
         Priority::Normal => told.min(LONGEST_WAIT),
         Priority::Urgent => told.min(URGENT_WAIT),
     }
@@ -52,6 +54,7 @@ pub(crate) fn parcels(
         shared.since_ms = shared.since_ms.min(wait.since_ms);
         shared.due_ms = shared.due_ms.min(wait.due_ms);
         shared.waited_ms = shared.waited_ms.max(wait.waited_ms);
+        shared.paused_ms = shared.paused_ms.max(wait.paused_ms);
         shared.first_delivery_ms = shared.first_delivery_ms.min(wait.first_delivery_ms);
     }
     let parcel = |(labels, wait)| {
@@ -74,7 +77,7 @@ mod tests {
     }
 
     fn wait(what: WaitFor, due_ms: i64, attempts: u32) -> Wait {
-        Wait { what, since_ms: 0, due_ms, waited_ms: 0, first_delivery_ms: 0, attempts, reason: None }
+        Wait { what, since_ms: 0, due_ms, waited_ms: 0, paused_ms: 0, first_delivery_ms: 0, attempts, reason: None }
     }
 
     fn task(priority: Priority) -> Task {
@@ -104,9 +107,11 @@ mod tests {
     #[test]
     fn nobody_is_away_for_too_long() {
         let minute = Duration::from_secs(60);
-        assert_eq!(time_away(Priority::Normal, minute), minute);
-        assert_eq!(time_away(Priority::Urgent, minute), Duration::from_secs(1));
-        assert_eq!(time_away(Priority::Normal, Duration::MAX), Duration::from_secs(3600));
+        let away = |priority, told| time_away(priority, WaitFor::GatewayFull, told);
+        assert_eq!(away(Priority::Normal, minute), minute);
+        assert_eq!(away(Priority::Urgent, minute), Duration::from_secs(1));
+        assert_eq!(away(Priority::Normal, Duration::MAX), Duration::from_secs(3600));
+        assert_eq!(time_away(Priority::Urgent, WaitFor::BatchPaused, minute), minute);
     }
 
     #[test]

@@ -8,12 +8,12 @@
 use crate::{Worker, drive::Interrupted, execute::Executor};
 use anyhow::{Context, Result};
 use backbone::{
-    ledger::OutOfDate,
+    ledger::{BatchKey, OutOfDate},
     registry::{Registry, RouteEntry},
     service::now,
 };
-use protocol::{Action, LabelMac, MAX_WAIT, Outcome, Store, Task, TaskId, Timestamp};
-use std::{sync::Arc, time::Duration};
+use protocol::{Action, BatchState, LabelMac, MAX_WAIT, Outcome, Store, Task, TaskId, Timestamp};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
@@ -50,6 +50,7 @@ async fn pass(worker: &Worker, executor: &Executor, pace: &mut Interval) -> Resu
             after = Some(last.label);
             let due: Vec<_> =
                 page.into_iter().filter(|label| is_due(label, now(), worker.config.repair_after)).collect();
+            let due = not_held(worker, &store, due).await?;
             for label in claim(worker, due).await? {
                 pace.tick().await;
                 tracing::debug!(device.mac = %label.label, version = %label.desired.version, "sent again: it is heard");
@@ -61,6 +62,17 @@ async fn pass(worker: &Worker, executor: &Executor, pace: &mut Interval) -> Resu
         }
     }
     Ok(Ok(()))
+}
+
+/// Those whose batch is neither paused, for however long, nor cancelled.
+async fn not_held(worker: &Worker, store: &Store, mut due: Vec<OutOfDate>) -> Result<Vec<OutOfDate>> {
+    let key = |label: &OutOfDate| Some(BatchKey { store: store.clone(), batch: label.desired.batch.clone()? });
+    let keys: BTreeSet<BatchKey> = due.iter().filter_map(key).collect();
+    let keys: Vec<BatchKey> = keys.into_iter().collect();
+    let controls = worker.ledger.controls_of(&keys).await.context("looking at batches")?;
+    let state = |label: &OutOfDate| key(label).and_then(|key| controls.get(&key)).map(|control| control.state);
+    due.retain(|label| state(label).unwrap_or_default() == BatchState::Running);
+    Ok(due)
 }
 
 /// Those that a gateway hears now, and that no worker has taken care of lately.
@@ -135,7 +147,7 @@ mod tests {
             batch: None,
         };
         let outcome = outcome.map(result);
-        let desired = Desired { version, fields: Arc::new(fields), at: start, task_id };
+        let desired = Desired { version, fields: Arc::new(fields), at: start, task_id, batch: None };
         OutOfDate { label, sku: None, desired, shown: None, since: start, outcome }
     }
 

@@ -105,7 +105,7 @@ CREATE TABLE rpc_latency (
 /// What came later, and an older program does without: it makes no file one of a newer program.
 const ADDITIONS: &str = "
 CREATE INDEX IF NOT EXISTS outcome_by_time ON outcome (store, at, outcome);
--- Who did what by the operator's page. Never changed.
+-- Who did what by the operator's page or the API. Never changed.
 CREATE TABLE IF NOT EXISTS action (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     at INTEGER NOT NULL,
@@ -116,6 +116,15 @@ CREATE TABLE IF NOT EXISTS action (
     detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS action_by_store ON action (store, id);
+-- What was last decided about batches: running, paused or cancelled. One without a row runs.
+CREATE TABLE IF NOT EXISTS batch_state (
+    store TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    state TEXT NOT NULL,
+    who TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (store, batch)
+) STRICT;
 ";
 const HAS_BATCHES: &str = "SELECT count(*) FROM pragma_table_info('label') WHERE name = 'desired_batch'";
 

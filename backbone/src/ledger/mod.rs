@@ -11,6 +11,7 @@
 //! - An outcome is written once and never changed; whoever comes second is told what the first one wrote.
 //! - Every call can be repeated, in whole or in part, after any crash, without changing what it amounts to.
 
+mod control;
 mod error;
 mod health;
 mod lane;
@@ -21,8 +22,10 @@ mod survey;
 mod telemetry;
 mod url;
 mod view;
+mod watch;
 mod writer;
 
+pub use control::{BatchControl, BatchKey};
 pub use error::LedgerError;
 pub use mongo::MongoUrl;
 pub use record::{BindReport, Binding, Desired, LabelRecord, LabelState, Opening, Settled, Settlement, Shown, What};
@@ -30,6 +33,7 @@ pub use survey::{ActionTaken, BatchSeen, Cause, EndedIn, Product, RpcSeen, Stand
 pub use telemetry::{RpcLatency, Telemetry};
 pub use url::LedgerUrl;
 pub use view::{Enqueued, HistoryPlace, OutOfDate, Progress, Recorded};
+pub use watch::{BatchWatch, Watched};
 pub use writer::LedgerWriter;
 
 use mongo::Mongo;

@@ -67,6 +67,8 @@ pub struct Desired {
     pub at: Timestamp,
     /// The task that asked for it.
     pub task_id: TaskId,
+    /// The batch that it belonged to.
+    pub batch: Option<BatchId>,
 }
 
 /// What a label shows, as far as gateways have said.

@@ -1,7 +1,7 @@
 //! The ledger for roles that drive labels: batched, and patient while the server is away.
 
 use super::{
-    LabelRecord, LabelState, Ledger, LedgerError, Opening, Settled, Settlement,
+    BatchKey, LabelRecord, LabelState, Ledger, LedgerError, Opening, Settled, Settlement,
     health::Health,
     lane::{Lane, LaneMetrics, Operation},
 };
@@ -11,7 +11,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::ConstGauge, histogram::Histogram},
     registry::Registry,
 };
-use protocol::LabelMac;
+use protocol::{BatchState, LabelMac};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A [`Ledger`] that is shared by many tasks: what they ask while a round trip is under way goes together in the next
@@ -24,6 +24,7 @@ pub struct LedgerWriter {
     open: Lane<Open>,
     settle: Lane<Settle>,
     look: Lane<Look>,
+    batches: Lane<Batches>,
     health: Health,
     metrics: Metrics,
 }
@@ -36,8 +37,9 @@ impl LedgerWriter {
         let (health, metrics) = (Health::new(), Metrics::default());
         let lane = Start { ledger, tracker, stop, health: &health, metrics: &metrics };
         let (open, settle, look) = (lane.start("open"), lane.start("settle"), lane.start("look"));
+        let batches = lane.start("batches");
         tracker.spawn(health.clone().watch(ledger.clone(), stop.clone()));
-        Self { open, settle, look, health, metrics }
+        Self { open, settle, look, batches, health, metrics }
     }
 
     /// As [`Ledger::open`].
@@ -53,6 +55,12 @@ impl LedgerWriter {
     /// What is known of labels, in their order; `None` of one that the ledger has never heard of.
     pub async fn look(&self, labels: Vec<LabelMac>) -> Result<Vec<Option<LabelRecord>>, LedgerError> {
         self.look.ask(labels).await
+    }
+
+    /// Whether the tasks of batches are carried out, in their order. What is asked often is asked of a
+    /// [`BatchWatch`](super::BatchWatch).
+    pub(super) async fn batch_states(&self, keys: Vec<BatchKey>) -> Result<Vec<BatchState>, LedgerError> {
+        self.batches.ask(keys).await
     }
 
     /// Whether the server answered the last time that it was asked.
@@ -82,6 +90,8 @@ struct Open;
 struct Settle;
 #[derive(Debug)]
 struct Look;
+#[derive(Debug)]
+struct Batches;
 
 impl Operation for Open {
     type Item = Opening;
@@ -111,6 +121,17 @@ impl Operation for Look {
     async fn execute(ledger: &Ledger, items: &[LabelMac]) -> Result<Vec<Option<LabelRecord>>, LedgerError> {
         let known = ledger.desired_of(items).await?;
         Ok(items.iter().map(|label| known.get(label).cloned()).collect())
+    }
+}
+
+impl Operation for Batches {
+    type Item = BatchKey;
+    type Answer = BatchState;
+    const DOING: &'static str = "looking at batches";
+
+    async fn execute(ledger: &Ledger, items: &[BatchKey]) -> Result<Vec<BatchState>, LedgerError> {
+        let known = ledger.controls_of(items).await?;
+        Ok(items.iter().map(|key| known.get(key).map(|control| control.state).unwrap_or_default()).collect())
     }
 }
 

@@ -3,6 +3,7 @@
 mod id;
 mod label;
 mod rpc;
+mod signals;
 mod windows;
 
 pub(super) use label::{Millis, millis};
@@ -43,6 +44,7 @@ struct Shard {
     labels: HashMap<LabelMac, Label>,
     /// Until when the repair of a label is claimed.
     repairs: HashMap<LabelMac, Millis>,
+    signals: HashMap<(LabelMac, GatewayMac), signals::Ring>,
     sweep_at: Millis,
 }
 
@@ -172,6 +174,7 @@ impl Shard {
         }
         self.sweep_at = now.saturating_add(SWEEP_MS);
         self.repairs.retain(|_, until| *until > now);
+        self.signals.retain(|_, ring| ring.until > now);
         self.labels.retain(|_, label| label.forget(now));
         if self.labels.len() < self.labels.capacity() / 4 {
             self.labels.shrink_to(self.labels.len() * 2);

@@ -19,6 +19,7 @@ mod gateways;
 mod memory;
 mod routes;
 mod rpc;
+mod signals;
 mod url;
 mod window;
 
@@ -29,6 +30,7 @@ pub use gateways::GatewayState;
 pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
 pub use rpc::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
+pub use signals::{Signal, signal_span};
 pub use url::RedisUrl;
 pub use window::{
     Acquire, Acquired, Admission, Ask, Breaker, Claim, Ended, Release, WindowArgs, WindowPolicy, WindowState,

@@ -102,6 +102,7 @@ const WAIT: Wait = Wait {
     since_ms: 0,
     due_ms: 0,
     waited_ms: 0,
+    paused_ms: 0,
     first_delivery_ms: 0,
     attempts: 0,
     reason: None,

@@ -10,6 +10,7 @@ const WAIT: Wait = Wait {
     since_ms: 1_000,
     due_ms: 2_000,
     waited_ms: 3_000,
+    paused_ms: 0,
     first_delivery_ms: 4_000,
     attempts: 5,
     reason: None,

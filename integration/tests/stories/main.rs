@@ -7,6 +7,7 @@ mod dead_letters;
 mod flush_redis;
 mod happy_path;
 mod hostile_gateway;
+mod held_batches;
 mod kill_bck_router;
 mod kill_fwd_router;
 mod kill_worker;

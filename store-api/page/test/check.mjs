@@ -95,6 +95,7 @@ const steps = {
       actions: [`/stores/${STORE}/actions`, 'Actions', 'Ações'],
       nothing: ['/labels/ffffffffffff', 'There is nothing here', 'Não há nada aqui'],
       'an empty store': ['/stores/empty', 'Store empty', 'Loja empty'],
+      'no such page': ['/no/such/page', 'There is nothing here', 'Não há nada aqui'],
     };
     for (const [locale, colorScheme, which] of [['en-GB', 'light', 1], ['pt-BR', 'dark', 2]]) {
       const page = await open({ locale, colorScheme, viewport: { width: which === 1 ? 1280 : 390, height: 800 } });
@@ -215,6 +216,68 @@ const steps = {
     await page.waitForSelector('text=It shows what it should.');
   },
 
+  async 'a batch is paused and goes on where it was'(page, skus) {
+    await server.tell('PUT', `/labels/${mac(9)}/faults`, { silent: true });
+    await server.change('held', 100, { skus: [skus[8], skus[46]], timeout: 60_000 });
+    await page.goto(`${server.url}/stores/${STORE}/batches/held`);
+    await page.click('.buttons >> text=Pause');
+    await page.waitForSelector('text=/Paused by ana/');
+    await page.waitForFunction(() => /^Paused; \d to go$/.test(document.querySelector('.sentence').textContent));
+    await accessible(page, 'a batch that is paused');
+    await page.goto(`${server.url}/stores/${STORE}/batches`);
+    assert.match(await page.textContent('tr:has-text("held")'), /Paused; \d to go/);
+    await server.tell('PUT', `/labels/${mac(9)}/faults`, {});
+    await page.goto(`${server.url}/stores/${STORE}/batches/held`);
+    await page.click('.buttons >> text=Resume');
+    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'Done');
+    assert.equal(await page.locator('.buttons').count(), 0, 'nothing is left to pause or to cancel');
+  },
+
+  async 'a batch is cancelled, and its labels say so'(page, skus) {
+    await server.hold('given-up', 'paused');
+    await server.change('given-up', 110, { skus: skus.slice(50, 60) });
+    const view = `${server.url}/stores/${STORE}/batches/given-up`;
+    await page.goto(view);
+    await page.click('text=/Cancel what is left/');
+    await page.waitForSelector('text=Cancel what is not yet done: 30 labels?');
+    await accessible(page, 'a question about a batch');
+    await page.click('.confirm >> text=Don\'t');
+    await page.waitForSelector('text=/Paused by ana/');
+    await page.click('footer >> text=Português');
+    await page.click('text=/Cancelar o que resta/');
+    await page.waitForSelector('text=Cancelar o que falta: 30 etiquetas?');
+    await page.click('footer >> text=English');
+    await page.goto(`${view}?confirm=cancel`);
+    await page.click('.confirm .primary');
+    await page.waitForSelector('text=/Cancelled by ana/');
+    await page.waitForFunction(() => document.querySelector('.sentence').textContent === 'Cancelled; done; not shown: 30');
+    assert.match(await page.textContent('tr:has(.outcome.rejected)'), /30/);
+    await accessible(page, 'a batch that is cancelled');
+    await assert.rejects(server.hold('given-up', 'running'), /409.*was cancelled by ana/);
+    await page.goto(`${server.url}/stores/${STORE}`);
+    await page.click('text=Its batch was cancelled');
+    await page.waitForSelector(`text=${mac(51)}`);
+    await server.change('instead', 120, { skus: skus.slice(50, 60) });
+    await server.done('instead');
+  },
+
+  async 'a label says who has heard it how strongly, and its battery'(page) {
+    await page.goto(`${server.url}/labels/${mac(5)}`);
+    await page.waitForSelector('#signal-day canvas');
+    await page.waitForSelector('#rssi canvas');
+    assert.match(await page.textContent('.tiles'), /Battery\s*\d\.\d\d V/);
+  },
+
+  async 'an address that there is not is answered as a browser reads it'(page) {
+    const answer = await page.goto(`${server.url}/no/such/page`);
+    assert.equal(answer.status(), 404);
+    await page.waitForSelector('h1 >> text=There is nothing here');
+    assert.match(await page.textContent('main'), /no page has the address \/no\/such\/page/);
+    await accessible(page, 'a page that there is not');
+    const json = await fetch(`${server.url}/no/such/page`, { headers: { authorization: `Bearer ${TOKENS.ana}` } });
+    assert.equal(json.headers.get('content-type'), 'application/problem+json');
+  },
+
   async 'dead letters are sent again, one or all'(page) {
     await page.goto(`${server.url}/dead-letters`);
     assert.match(await page.textContent('.reason'), /10001 labels are bound to it/);
@@ -231,7 +294,8 @@ const steps = {
   async 'everything that was done is written down with who did it'(page) {
     await page.goto(`${server.url}/stores/${STORE}/actions`);
     const rows = await page.locator('tbody tr').allTextContents();
-    for (const what of ['let it blink', 'pinged', 'sent again', 'bound', 'unbound', 'sent failures again', 'replayed dead letters']) {
+    for (const what of ['let it blink', 'pinged', 'sent again', 'bound', 'unbound', 'sent failures again', 'replayed dead letters',
+      'paused', 'resumed', 'cancelled']) {
       assert.ok(rows.some((row) => row.includes(what) && row.includes('ana')), `${what} in ${rows.join('\n')}`);
     }
   },
@@ -242,6 +306,22 @@ const steps = {
     assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content');
     await page.keyboard.press('Enter');
     assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+  },
+
+  async 'a gateway that fails is said to be left alone'(page, skus) {
+    await server.tell('POST', '/gateways/00fa7e000003/hang');
+    await server.change('hung', 130, { skus: skus.slice(36, 78), timeout: 60_000 });
+    await page.goto(`${server.url}/stores/${STORE}/gateways`);
+    const row = page.locator('tr:has-text("00fa7e000003")');
+    await row.locator('text=failing').waitFor();
+    await accessible(page, 'gateways of which one fails');
+    assert.match(await row.textContent(), /\d+ \/ \d+/, 'its window');
+    await page.click('text=00fa7e000003');
+    await page.waitForSelector('h1 >> text=00fa7e000003');
+    await page.waitForSelector('main >> text=failing');
+    assert.match(await page.textContent('.tiles'), /In flight \/ window\s*\d+ \/ \d+/);
+    await server.tell('POST', '/gateways/00fa7e000003/resume');
+    await server.done('hung');
   },
 
   async 'it says that the server is gone, and goes on when it is back'(page, skus) {

@@ -18,8 +18,11 @@ try {
   await server.done('promo-2026-11');
   await server.tell('POST', '/gateways/00fa7e000005/offline');
   await server.change('black-friday', 20, { skus: skus.slice(2), timeout: 600_000 });
+  await server.change('spring-sale', 30, { skus: skus.slice(300, 420), timeout: 600_000 });
+  await server.hold('spring-sale', 'paused');
   const views = {
     store: `/stores/${STORE}`, batches: `/stores/${STORE}/batches`, batch: `/stores/${STORE}/batches/promo-2026-11`,
+    held: `/stores/${STORE}/batches/spring-sale?confirm=cancel`,
     label: `/labels/${BATTERY}`, gateways: `/stores/${STORE}/gateways`, products: `/stores/${STORE}/products?q=furadeira`,
     'dead-letters': `/dead-letters?store=${STORE}&confirm=true`, 'out-of-date': `/stores/${STORE}/out-of-date?cause=silent`,
   };

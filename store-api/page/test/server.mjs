@@ -62,6 +62,11 @@ export class Server {
     return server;
   }
 
+  // One that somebody else has started, with all its servers.
+  static at(url, admin, labels) {
+    return Object.assign(new Server(), { url, admin, labels });
+  }
+
   async begin() {
     const [binary, args] = this.command;
     this.process = spawn(binary, args, { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -108,6 +113,11 @@ export class Server {
       fields: { name: names?.[at] ?? product(nth(sku)), price: price(nth(sku), version), currency: 'BRL' },
     }));
     return this.ask('POST', `/v1/stores/${STORE}/tasks`, { batch, tasks });
+  }
+
+  // Pauses, resumes or cancels a batch by the API.
+  hold(batch, state) {
+    return this.ask('PUT', `/v1/stores/${STORE}/batches/${encodeURIComponent(batch)}/state`, { state });
   }
 
   async done(batch) {

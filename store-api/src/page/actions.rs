@@ -1,4 +1,4 @@
-//! `/stores/{store}/actions`: who did what by the page. Written before it is done, so that nothing is done unwritten.
+//! `/stores/{store}/actions`: who did what by the page, and who paused or cancelled what by whatever. Written before it is done, so that nothing is done unwritten.
 
 use super::{
     layout::Place,
@@ -109,6 +109,9 @@ fn name<'a>(visitor: &Visitor, what: &'a str) -> &'a str {
         "ping" => visitor.language.t("pinged", "chamou"),
         "repair" => visitor.language.t("sent again", "enviou de novo"),
         "send_again" => visitor.language.t("sent failures again", "reenviou as falhas"),
+        "pause" => visitor.language.t("paused", "pausou"),
+        "resume" => visitor.language.t("resumed", "retomou"),
+        "cancel" => visitor.language.t("cancelled", "cancelou"),
         "bind" => visitor.language.t("bound", "vinculou"),
         "unbind" => visitor.language.t("unbound", "desvinculou"),
         "replay" => visitor.language.t("replayed dead letters", "reenviou tarefas mortas"),

@@ -1,27 +1,34 @@
-//! `/stores/{store}/batches/{batch}`: how far it is, what holds it up, and sending its failures again.
+//! `/stores/{store}/batches/{batch}`: how far it is, what holds it up; pausing, resuming and cancelling it, and sending
+//! its failures again.
 
 use super::{
     actions::{Act, record},
     batches::{bar, failed, state},
     door::FormOf,
     layout::{Place, form_key},
-    parts::{self, escaped, tile},
+    parts::{self, button, escaped, tile},
     show::{View, show},
     visitor::Visitor,
+    window::Windows,
 };
 use crate::{
     api::Api,
     batches::{BatchView, look},
+    control::decide,
     problem::Problem,
 };
 use axum::{
     extract::{Path, Query, State},
     response::{IntoResponse, Redirect, Response},
 };
-use backbone::{ledger::Enqueued, queue, service::now};
+use backbone::{
+    ledger::{BatchControl, BatchKey, Enqueued},
+    queue,
+    service::now,
+};
 use futures::future::try_join_all;
 use maud::{Markup, html};
-use protocol::{Action, BatchId, GatewayMac, LabelMac, MAX_LABELS_PER_TASK, Store, Task, TaskId};
+use protocol::{Action, BatchId, BatchState, GatewayMac, LabelMac, MAX_LABELS_PER_TASK, Store, Task, TaskId};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use uuid::Uuid;
@@ -33,19 +40,37 @@ const LISTED: usize = 50;
 
 #[derive(Deserialize)]
 pub(crate) struct Asked {
-    #[serde(default)]
-    confirm: bool,
+    confirm: Option<Question>,
+}
+
+/// What is done only by those who have confirmed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Question {
+    SendAgain,
+    Cancel,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Confirmed {
-    count: usize,
+pub(crate) struct Wanted {
+    what: What,
+    /// To how many labels the failures are to be sent again, as was confirmed.
+    count: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    Pause,
+    Resume,
+    Cancel,
+    SendAgain,
 }
 
 struct Batch {
     store: Store,
     batch: BatchId,
-    confirm: bool,
+    confirm: Option<Question>,
 }
 
 /// `GET /stores/{store}/batches/{batch}`
@@ -69,8 +94,10 @@ fn read(visitor: &Visitor, (store, batch): &(String, String)) -> Result<(Store, 
 /// What the view shows besides the batch's own numbers.
 struct Seen {
     view: BatchView,
+    control: Option<BatchControl>,
     /// By the gateway that hears them best.
     held_up: Vec<(Option<GatewayMac>, u64)>,
+    windows: Windows,
     waiting: Vec<LabelMac>,
     failed: Vec<LabelMac>,
     reasons: Vec<String>,
@@ -90,6 +117,8 @@ impl View for Batch {
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let Some(caller) = &visitor.caller else { return Err(Problem::forbidden("")) };
         let view = look(api, &self.batch, caller).await?;
+        let key = self.key();
+        let control = api.ledger.controls_of(std::slice::from_ref(&key)).await?.remove(&key);
         let waiting = api.ledger.waiting_in(&self.store, &self.batch, MOST_WAITING).await?;
         let failed = api.ledger.failed_in(&self.store, &self.batch, MAX_LABELS_PER_TASK as u32).await?;
         let survey = api.surveys.of(api, &self.store).await?;
@@ -99,15 +128,20 @@ impl View for Batch {
         }
         let mut held_up: Vec<_> = held_up.into_iter().collect();
         held_up.sort_by_key(|(_, labels)| std::cmp::Reverse(*labels));
+        let windows = Windows::read(api).await?;
         let latest = failed.iter().take(LISTED).map(|label| api.ledger.history(*label, 1));
         let reason = |mut history: Vec<protocol::ResultMessage>| history.pop().and_then(|ended| ended.reason);
         let reasons =
             try_join_all(latest).await?.into_iter().map(|history| reason(history).unwrap_or_default()).collect();
-        Ok(self.draw(visitor, &Seen { view, held_up, waiting, failed, reasons }))
+        Ok(self.draw(visitor, &Seen { view, control, held_up, windows, waiting, failed, reasons }))
     }
 }
 
 impl Batch {
+    fn key(&self) -> BatchKey {
+        BatchKey { store: self.store.clone(), batch: self.batch.clone() }
+    }
+
     fn url(&self) -> String {
         format!("/stores/{}/batches/{}", self.store, escaped(self.batch.as_str()))
     }
@@ -116,8 +150,13 @@ impl Batch {
         html! {
             p.trail { a href={ "/stores/" (self.store) "/batches" } { (visitor.t("Batches", "Lotes")) } }
             h1.long dir="auto" { (visitor.t("Batch", "Lote")) " " (self.batch) }
-            @if self.confirm { (self.confirmation(visitor, seen.failed.len())) }
-            (progress(visitor, &seen.view))
+            @match self.confirm {
+                Some(Question::SendAgain) => (self.confirm_sending(visitor, seen.failed.len())),
+                Some(Question::Cancel) if seen.may_be_held() => (self.confirm_cancelling(visitor, &seen.view)),
+                _ => {}
+            }
+            (progress(visitor, seen))
+            (self.buttons(visitor, seen))
             div.columns {
                 section.card { (balance(visitor, &seen.view)) }
                 section.card { (self.holders(visitor, seen)) }
@@ -126,7 +165,44 @@ impl Batch {
         }
     }
 
-    fn confirmation(&self, visitor: &Visitor, count: usize) -> Markup {
+    fn buttons(&self, visitor: &Visitor, seen: &Seen) -> Markup {
+        let url = self.url();
+        html! {
+            @if seen.may_be_held() {
+                div.buttons {
+                    @if seen.state() == BatchState::Paused {
+                        (button(visitor, &url, "resume", visitor.t("Resume", "Retomar"), "primary"))
+                    } @else {
+                        (button(visitor, &url, "pause", visitor.t("Pause", "Pausar"), ""))
+                    }
+                    a.button href={ (url) "?confirm=cancel" } { (visitor.t("Cancel what is left…", "Cancelar o que resta…")) }
+                }
+            }
+        }
+    }
+
+    fn confirm_cancelling(&self, visitor: &Visitor, view: &BatchView) -> Markup {
+        let left = view.waiting.map(|waiting| visitor.language.labels(waiting));
+        html! {
+            section.confirm role="alertdialog" aria-labelledby="question" {
+                h2 #question {
+                    @match left {
+                        Some(left) => { (visitor.t("Cancel what is not yet done: ", "Cancelar o que falta: ")) (left) "?" }
+                        None => (visitor.t("Cancel whatever is not yet done?", "Cancelar tudo o que falta?")),
+                    }
+                }
+                p { (visitor.t("These labels keep what they show, and end as refused. What a gateway has in hand ends as it ends. This can't be undone.",
+                    "Essas etiquetas mantêm o que mostram e terminam como recusadas. O que um gateway já tem termina como terminar. Isto não pode ser desfeito.")) }
+                form method="post" action=(self.url()) {
+                    (form_key(visitor))
+                    button.primary name="what" value="cancel" { (visitor.t("Cancel the batch", "Cancelar o lote")) }
+                    a.button href=(self.url()) { (visitor.t("Don't", "Não")) }
+                }
+            }
+        }
+    }
+
+    fn confirm_sending(&self, visitor: &Visitor, count: usize) -> Markup {
         let labels = visitor.language.labels(count as u64);
         html! {
             section.confirm role="alertdialog" aria-labelledby="question" {
@@ -136,7 +212,7 @@ impl Batch {
                 form method="post" action=(self.url()) {
                     (form_key(visitor))
                     input type="hidden" name="count" value=(count);
-                    button.primary { (visitor.t("Send again", "Enviar de novo")) }
+                    button.primary name="what" value="send_again" { (visitor.t("Send again", "Enviar de novo")) }
                     a.button href=(self.url()) { (visitor.t("Don't", "Não")) }
                 }
             }
@@ -150,9 +226,12 @@ impl Batch {
             @if seen.waiting.is_empty() {
                 p.fine { (visitor.t("No label of it is with a gateway now.", "Nenhuma etiqueta dele está com um gateway agora.")) }
             } @else {
-                table {
+                div.scroll tabindex="0" { table {
                     thead { tr {
                         th scope="col" { "Gateway" }
+                        th scope="col" { (visitor.t("State", "Estado")) }
+                        th.number scope="col" { (visitor.t("In flight", "Em voo")) }
+                        th.number scope="col" { (visitor.t("Line", "Fila")) }
                         th.number scope="col" { (visitor.t("Labels not yet done", "Etiquetas por fazer")) }
                     } }
                     tbody { @for (gateway, labels) in &seen.held_up { tr {
@@ -162,9 +241,17 @@ impl Batch {
                                 None => (visitor.t("none hears them", "nenhum as ouve")),
                             }
                         }
+                        @match gateway {
+                            Some(gateway) => {
+                                td { (seen.windows.health(visitor, *gateway)) }
+                                td.number { (seen.windows.in_flight(visitor, *gateway)) }
+                                td.number { (seen.windows.line(visitor, *gateway)) }
+                            }
+                            None => { td { "–" } td.number { "–" } td.number { "–" } }
+                        }
                         td.number { (language.number(*labels)) }
                     } } }
-                }
+                } }
                 h3 { (visitor.t("Not yet done", "Por fazer")) }
                 p.macs { @for label in seen.waiting.iter().take(LISTED) { (parts::label_link(*label)) " " } }
                 (more(visitor, seen.waiting.len()))
@@ -178,9 +265,14 @@ impl Batch {
             @if seen.failed.is_empty() {
                 p.fine { (visitor.t("No label that it failed on is still out of date.", "Nenhuma etiqueta em que falhou continua desatualizada.")) }
             } @else {
-                p { a.button href={ (self.url()) "?confirm=true" } {
-                    (visitor.t("Send again to ", "Enviar de novo a ")) (visitor.language.labels(seen.failed.len() as u64)) "…"
-                } }
+                @if seen.state() == BatchState::Cancelled {
+                    p.fine { (visitor.t("What was cancelled is not sent again: send prices that they should show.",
+                        "O que foi cancelado não é enviado de novo: envie os preços que elas devem mostrar.")) }
+                } @else {
+                    p { a.button href={ (self.url()) "?confirm=send_again" } {
+                        (visitor.t("Send again to ", "Enviar de novo a ")) (visitor.language.labels(seen.failed.len() as u64)) "…"
+                    } }
+                }
                 table {
                     thead { tr {
                         th scope="col" { (visitor.t("Label", "Etiqueta")) }
@@ -205,10 +297,43 @@ fn more(visitor: &Visitor, all: usize) -> Markup {
     }
 }
 
-fn progress(visitor: &Visitor, view: &BatchView) -> Markup {
-    let language = visitor.language;
+impl Seen {
+    fn state(&self) -> BatchState {
+        self.control.as_ref().map(|control| control.state).unwrap_or_default()
+    }
+
+    /// There may be something left to pause or to cancel.
+    fn may_be_held(&self) -> bool {
+        !self.view.complete && self.state() != BatchState::Cancelled
+    }
+}
+
+/// Who has paused or cancelled it, and what that means.
+fn held(visitor: &Visitor, seen: &Seen) -> Markup {
+    let Some(control) = seen.control.as_ref().filter(|control| control.state != BatchState::Running) else {
+        return html! {};
+    };
+    let what = match control.state {
+        BatchState::Cancelled => visitor.t("Cancelled by ", "Cancelado por "),
+        _ => visitor.t("Paused by ", "Pausado por "),
+    };
+    html! {
+        p { (what) strong { (control.by) } ", " (parts::ago(visitor, control.at)) ". "
+            @if seen.state() == BatchState::Paused && !seen.view.complete {
+                (visitor.t("Nothing of it is sent, and no label runs out of time, until it is resumed.",
+                    "Nada dele é enviado, e nenhuma etiqueta perde prazo, até que seja retomado."))
+            }
+        }
+    }
+}
+
+fn progress(visitor: &Visitor, seen: &Seen) -> Markup {
+    let (language, view) = (visitor.language, &seen.view);
+    let is_running = seen.state() == BatchState::Running;
     let unknown = || "–".to_owned();
-    let class = if failed(view) > 0 {
+    let class = if seen.may_be_held() && !is_running {
+        "blank"
+    } else if failed(view) > 0 {
         "late"
     } else if view.complete {
         "right"
@@ -217,10 +342,14 @@ fn progress(visitor: &Visitor, view: &BatchView) -> Markup {
     };
     let labels = view.labels.map_or_else(unknown, |labels| language.number(labels));
     let rate = view.labels_per_second.map_or_else(unknown, |rate| language.decimal(rate, 1));
-    let eta = view.eta_seconds.filter(|_| !view.complete).map(|seconds| language.millis((seconds * 1e3) as u64));
+    let eta = view
+        .eta_seconds
+        .filter(|_| !view.complete && is_running)
+        .map(|seconds| language.millis((seconds * 1e3) as u64));
     html! {
         section class={ "verdict " (class) } {
-            p.sentence aria-live="polite" { (state(visitor, view)) }
+            p.sentence aria-live="polite" { (state(visitor, view, seen.control.as_ref())) }
+            (held(visitor, seen))
             (bar(view))
             dl.tiles {
                 (tile("", visitor.t("Labels done", "Etiquetas feitas"), &language.number(view.done), &format!("/ {labels}")))
@@ -254,26 +383,39 @@ fn balance(visitor: &Visitor, view: &BatchView) -> Markup {
     }
 }
 
-/// `POST /stores/{store}/batches/{batch}`: drives what it failed on to the newest version, as a batch of its own.
-pub(crate) async fn send_again(
+/// `POST /stores/{store}/batches/{batch}`
+pub(crate) async fn change(
     State(api): State<Api>,
     Path(path): Path<(String, String)>,
     visitor: Visitor,
-    FormOf(Confirmed { count }): FormOf<Confirmed>,
+    FormOf(Wanted { what, count }): FormOf<Wanted>,
 ) -> Result<Response, Problem> {
     let (store, batch) = read(&visitor, &path)?;
-    let labels = api.ledger.failed_in(&store, &batch, MAX_LABELS_PER_TASK as u32).await?;
-    let this = Batch { store, batch, confirm: true };
+    let this = Batch { store, batch, confirm: None };
+    let state = match what {
+        What::SendAgain => return send_again(&api, &visitor, this, count.unwrap_or(0)).await,
+        What::Pause => BatchState::Paused,
+        What::Resume => BatchState::Running,
+        What::Cancel => BatchState::Cancelled,
+    };
+    let Some(caller) = &visitor.caller else { return Err(Problem::forbidden("")) };
+    decide(&api, caller, this.key(), state).await?;
+    Ok(Redirect::to(&this.url()).into_response())
+}
+
+/// Drives what it failed on to the newest version, as a batch of its own.
+async fn send_again(api: &Api, visitor: &Visitor, this: Batch, count: usize) -> Result<Response, Problem> {
+    let labels = api.ledger.failed_in(&this.store, &this.batch, MAX_LABELS_PER_TASK as u32).await?;
     if labels.len() != count || labels.is_empty() {
         // Not what was confirmed: it is asked again, with the number of this moment.
-        return Ok(Redirect::to(&format!("{}?confirm=true", this.url())).into_response());
+        return Ok(Redirect::to(&format!("{}?confirm=send_again", this.url())).into_response());
     }
     let publisher = api.publisher.borrow().clone();
     let publisher = publisher.ok_or_else(|| Problem::unavailable("the broker is away, so nothing was sent"))?;
     let id = Uuid::now_v7();
     let again: BatchId = again(&this.batch, id)?;
     let act = Act { what: "send_again", target: this.batch.as_str(), detail: &format!("{again}: {count} labels") };
-    record(&api, &visitor, Some(&this.store), act).await?;
+    record(api, visitor, Some(&this.store), act).await?;
     let enqueued = Enqueued {
         key: format!("p-{id}"),
         store: this.store.clone(),

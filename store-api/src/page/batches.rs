@@ -13,9 +13,11 @@ use crate::{
     problem::Problem,
 };
 use axum::{extract::State, response::Response};
+use backbone::ledger::{BatchControl, BatchKey};
 use futures::future::join_all;
 use maud::{Markup, html};
-use protocol::{Outcome, Store, Timestamp};
+use protocol::{BatchState, Outcome, Store, Timestamp};
+use std::collections::HashMap;
 
 /// So many batches are listed: older ones are found by their names.
 const MOST: u32 = 25;
@@ -49,6 +51,9 @@ impl View for Batches {
         let looks = join_all(seen.iter().map(|seen| look(api, &seen.batch, caller))).await;
         // One that came over AMQP is known to tokens for all stores only.
         let known: Vec<_> = seen.iter().zip(looks).filter_map(|(seen, view)| Some((seen.at, view.ok()?))).collect();
+        let key = |view: &BatchView| BatchKey { store: self.0.clone(), batch: view.batch.clone() };
+        let keys: Vec<BatchKey> = known.iter().map(|(_, view)| key(view)).collect();
+        let controls = api.ledger.controls_of(&keys).await?;
         Ok(html! {
             h1 { (self.title(visitor)) }
             @if known.is_empty() {
@@ -57,13 +62,18 @@ impl View for Batches {
                     visitor.t("A batch is a group of price changes that are sent together, such as a promotion.",
                         "Um lote é um grupo de mudanças de preço enviadas juntas, como uma promoção."),
                 ))
-            } @else { (self.table(visitor, &known)) }
+            } @else { (self.table(visitor, &known, &controls)) }
         })
     }
 }
 
 impl Batches {
-    fn table(&self, visitor: &Visitor, batches: &[(Timestamp, BatchView)]) -> Markup {
+    fn table(
+        &self,
+        visitor: &Visitor,
+        batches: &[(Timestamp, BatchView)],
+        controls: &HashMap<BatchKey, BatchControl>,
+    ) -> Markup {
         let number = |number| visitor.language.number(number);
         html! {
             div.scroll tabindex="0" { table {
@@ -77,12 +87,13 @@ impl Batches {
                 tbody {
                     @for (at, view) in batches {
                         @let failed = failed(view);
+                        @let control = controls.get(&BatchKey { store: self.0.clone(), batch: view.batch.clone() });
                         tr {
                             th.long scope="row" dir="auto" {
                                 a href={ "/stores/" (self.0) "/batches/" (escaped(view.batch.as_str())) } { (view.batch) }
                             }
                             td { (parts::ago(visitor, *at)) }
-                            td.progress { (bar(view)) span { (state(visitor, view)) } }
+                            td.progress { (bar(view)) span { (state(visitor, view, control)) } }
                             td.number { (number(view.done)) @if let Some(labels) = view.labels { " / " (number(labels)) } }
                             td.number.bad[failed > 0] { (number(failed)) }
                         }
@@ -109,7 +120,18 @@ pub(crate) fn bar(view: &BatchView) -> Markup {
     ])
 }
 
-pub(crate) fn state(visitor: &Visitor, view: &BatchView) -> String {
+/// How far a batch is, in a few words.
+pub(crate) fn state(visitor: &Visitor, view: &BatchView, control: Option<&BatchControl>) -> String {
+    let held = match control.map(|control| control.state) {
+        Some(BatchState::Paused) if !view.complete => visitor.t("Paused; ", "Pausado; "),
+        Some(BatchState::Cancelled) => visitor.t("Cancelled; ", "Cancelado; "),
+        _ => "",
+    };
+    let far = far(visitor, view);
+    if held.is_empty() { far } else { format!("{held}{}", far.to_lowercase()) }
+}
+
+fn far(visitor: &Visitor, view: &BatchView) -> String {
     match (view.complete, view.waiting) {
         (true, _) if failed(view) > 0 => {
             format!(

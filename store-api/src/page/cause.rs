@@ -2,7 +2,7 @@
 
 use super::language::Language;
 use backbone::ledger::Standing;
-use protocol::{Outcome, Timestamp};
+use protocol::{CANCELLED, Outcome, Timestamp};
 use std::collections::BTreeMap;
 
 /// Kinds of reasons that call for different hands.
@@ -13,20 +13,22 @@ pub(crate) enum Cause {
     Busy,
     Battery,
     Refused,
+    Cancelled,
     Other,
 }
 
 impl Cause {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Unheard, Self::Silent, Self::Busy, Self::Battery, Self::Refused, Self::Other];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Unheard, Self::Silent, Self::Busy, Self::Battery, Self::Refused, Self::Cancelled, Self::Other];
 
     /// By how the label's task ended.
     pub(crate) fn of(outcome: Outcome, reason: Option<&str>) -> Self {
         let reason = reason.unwrap_or("");
         let says = |word: &str| reason.contains(word);
-        let busy = ["the gateway answered", "another command", "no time was left"];
+        let busy = ["the gateway answered", "another command", "no time was left", "no place at", "keeps failing"];
         match outcome {
             Outcome::Rejected if says("battery") => Self::Battery,
+            Outcome::Rejected if reason == CANCELLED => Self::Cancelled,
             Outcome::Rejected => Self::Refused,
             Outcome::Unreachable if says("no gateway") || says("is gone") => Self::Unheard,
             Outcome::Unreachable if says("no answer") => Self::Silent,
@@ -43,6 +45,7 @@ impl Cause {
             Self::Busy => "busy",
             Self::Battery => "battery",
             Self::Refused => "refused",
+            Self::Cancelled => CANCELLED,
             Self::Other => "other",
         }
     }
@@ -58,6 +61,7 @@ impl Cause {
             Self::Busy => language.t("The gateway is overloaded", "O gateway está sobrecarregado"),
             Self::Battery => language.t("Its battery is empty", "A bateria está vazia"),
             Self::Refused => language.t("Label or gateway refuse", "Etiqueta ou gateway recusam"),
+            Self::Cancelled => language.t("Its batch was cancelled", "O lote dela foi cancelado"),
             Self::Other => language.t("Something else", "Outra causa"),
         }
     }
@@ -80,6 +84,10 @@ impl Cause {
             Self::Refused => {
                 language.t("The reason is in the label's history.", "O motivo está no histórico da etiqueta.")
             }
+            Self::Cancelled => language.t(
+                "It keeps what it shows; send a price that it should show.",
+                "Ela mantém o que mostra; envie um preço que ela deva mostrar.",
+            ),
             Self::Other => language.t("See the label's history.", "Veja o histórico da etiqueta."),
         }
     }
@@ -115,6 +123,7 @@ mod tests {
         let of = |outcome, reason| Cause::of(outcome, Some(reason));
         assert_eq!(of(Outcome::Rejected, "insufficient_battery"), Cause::Battery);
         assert_eq!(of(Outcome::Rejected, "invalid_parameters"), Cause::Refused);
+        assert_eq!(of(Outcome::Rejected, "cancelled"), Cause::Cancelled);
         assert_eq!(of(Outcome::Unreachable, "no gateway hears the label"), Cause::Unheard);
         assert_eq!(of(Outcome::Unreachable, "no answer from the gateway"), Cause::Silent);
         assert_eq!(of(Outcome::Unreachable, "the gateway answered queue_full"), Cause::Busy);

@@ -39,7 +39,28 @@ pub(crate) async fn door(State(api): State<Api>, request: Request, next: Next) -
     if let Some(problem) = response.extensions().get::<Problem>() {
         response = layout::problem(&visitor, problem);
     }
-    guard(&visitor, response.headers_mut());
+    leave(&api, &visitor, response, began)
+}
+
+/// Answers a browser that has asked for a path that there is not.
+pub(crate) fn unknown(api: &Api, request: Request) -> Response {
+    let began = Instant::now();
+    let (parts, _) = request.into_parts();
+    let mut visitor = Visitor::of(&parts, api.tokens.is_some());
+    let problem = match enter(api, &parts.headers, &parts.method) {
+        Ok(caller) => {
+            visitor.caller = caller;
+            let text = visitor.t("no page has the address", "nenhuma página tem o endereço");
+            Problem::not_found(format!("{text} {}", parts.uri.path()))
+        }
+        Err(problem) => problem,
+    };
+    let response = layout::problem(&visitor, &problem);
+    leave(api, &visitor, response, began)
+}
+
+fn leave(api: &Api, visitor: &Visitor, mut response: Response, began: Instant) -> Response {
+    guard(visitor, response.headers_mut());
     api.metrics.count_request(response.status().as_u16(), began.elapsed());
     response
 }

@@ -7,19 +7,17 @@ use super::{
     show::{View, show},
     survey::{Heard, Survey, millis},
     visitor::Visitor,
+    window::Windows,
 };
 use crate::{api::Api, ask::PathOf, problem::Problem};
 use axum::{
     extract::{Path, State},
     response::Response,
 };
-use backbone::{ledger::RpcSeen, registry::GatewayState, service::now};
+use backbone::{ledger::RpcSeen, service::now};
 use maud::{Markup, html};
 use protocol::{GatewayMac, LabelMac, Store, Timestamp};
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 /// Answers are counted of so long, and of so many RPCs at most.
 const MEASURED_FOR: Duration = Duration::from_secs(900);
@@ -98,14 +96,14 @@ impl View for Gateways {
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let survey = api.surveys.of(api, &self.0).await?;
-        let states = api.registry.gateways().await?;
+        let windows = Windows::read(api).await?;
         let answers = answers(api).await?;
         Ok(html! {
             h1 { "Gateways" }
             @if survey.gateways.is_empty() {
                 (parts::empty(visitor.t("No gateway hears a label of this store.", "Nenhum gateway ouve uma etiqueta desta loja."),
                     visitor.t("Gateways appear here with their first report.", "Gateways aparecem aqui com seu primeiro relatório.")))
-            } @else { (self.table(visitor, &survey, &states, &answers)) }
+            } @else { (self.table(visitor, &survey, &windows, &answers)) }
             (unanswered(visitor, &answers))
             (unheard(visitor, &survey.unheard))
         })
@@ -117,12 +115,14 @@ impl Gateways {
         &self,
         visitor: &Visitor,
         survey: &Survey,
-        states: &HashMap<GatewayMac, GatewayState>,
+        windows: &Windows,
         answers: &BTreeMap<Option<GatewayMac>, Answers>,
     ) -> Markup {
         let heads = [
             visitor.t("Hears", "Ouve"),
             visitor.t("Only it", "Só ele"),
+            visitor.t("In flight", "Em voo"),
+            visitor.t("Line", "Fila"),
             visitor.t("Waiting", "Aguardando"),
             visitor.t("Failed", "Falhas"),
             visitor.t("Answers", "Respostas"),
@@ -139,11 +139,11 @@ impl Gateways {
                     @for head in heads { th.number scope="col" { (head) } }
                 } }
                 tbody { @for (gateway, heard) in &survey.gateways {
-                    (self.row(visitor, *gateway, heard, states.get(gateway), answers.get(&Some(*gateway))))
+                    (self.row(visitor, *gateway, heard, windows, answers.get(&Some(*gateway))))
                 } }
             } }
-            p.fine { (visitor.t("Answers are of the last 15 minutes. Waiting and failed are labels out of date that it hears best.",
-                "Respostas dos últimos 15 minutos. Aguardando e falhas são etiquetas desatualizadas que ele ouve melhor.")) }
+            p.fine { (visitor.t("Answers are of the last 15 minutes. Waiting and failed are labels out of date that it hears best. In flight: commands that it has, of those that it may have at a time. Line: how long a label waits for it that comes now.",
+                "Respostas dos últimos 15 minutos. Aguardando e falhas são etiquetas desatualizadas que ele ouve melhor. Em voo: comandos que ele tem, dos que pode ter ao mesmo tempo. Fila: quanto espera por ele uma etiqueta que chega agora.")) }
         }
     }
 
@@ -152,7 +152,7 @@ impl Gateways {
         visitor: &Visitor,
         gateway: GatewayMac,
         heard: &Heard,
-        state: Option<&GatewayState>,
+        windows: &Windows,
         answers: Option<&Answers>,
     ) -> Markup {
         let number = |number| visitor.language.number(number);
@@ -161,10 +161,12 @@ impl Gateways {
         html! {
             tr {
                 th scope="row" { (parts::gateway_link(&self.0, gateway)) }
-                td { (online(visitor, state)) }
-                td { @if let Some(state) = state { (parts::ago(visitor, state.at)) } @else { "–" } }
+                td { (windows.health(visitor, gateway)) }
+                td { @if let Some(state) = windows.state(gateway) { (parts::ago(visitor, state.at)) } @else { "–" } }
                 td.number { (number(heard.labels)) }
                 td.number { (number(heard.only.len() as u64)) }
+                td.number { (windows.in_flight(visitor, gateway)) }
+                td.number { (windows.line(visitor, gateway)) }
                 td.number { (number(heard.waiting)) }
                 td.number.bad[heard.failed > 0] { (number(heard.failed)) }
                 td.number { (number(answers.map_or(0, Answers::all))) }
@@ -173,14 +175,6 @@ impl Gateways {
                 td.number { (latencies.percentile(visitor, 0.99)) }
             }
         }
-    }
-}
-
-fn online(visitor: &Visitor, state: Option<&GatewayState>) -> Markup {
-    match state {
-        Some(state) if state.online => html! { span.outcome.shown { (visitor.t("online", "no ar")) } },
-        Some(_) => html! { span.outcome.rejected { (visitor.t("offline", "fora do ar")) } },
-        None => html! { span.outcome { (visitor.t("unknown", "desconhecido")) } },
     }
 }
 
@@ -250,10 +244,10 @@ impl View for Gateway {
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let survey = api.surveys.of(api, &self.store).await?;
-        let state = api.registry.gateway(self.gateway).await?;
+        let windows = Windows::of(api, self.gateway).await?;
         let nothing = Heard::default();
         let heard = survey.gateways.get(&self.gateway);
-        if heard.is_none() && (state.is_none() || !visitor.may_all()) {
+        if heard.is_none() && (windows.state(self.gateway).is_none() || !visitor.may_all()) {
             return Err(Problem::not_found(match visitor.language.t("en", "pt") {
                 "pt" => format!("o gateway {} não ouve nenhuma etiqueta desta loja", self.gateway),
                 _ => format!("gateway {} hears no label of this store", self.gateway),
@@ -261,20 +255,20 @@ impl View for Gateway {
         }
         let mut answers = answers(api).await?;
         let answers = answers.remove(&Some(self.gateway)).unwrap_or_default();
-        Ok(self.draw(visitor, heard.unwrap_or(&nothing), state.as_ref(), answers))
+        Ok(self.draw(visitor, heard.unwrap_or(&nothing), &windows, answers))
     }
 }
 
 impl Gateway {
-    fn draw(&self, visitor: &Visitor, heard: &Heard, state: Option<&GatewayState>, answers: Answers) -> Markup {
+    fn draw(&self, visitor: &Visitor, heard: &Heard, windows: &Windows, answers: Answers) -> Markup {
         let number = |number| visitor.language.number(number);
         let latencies = Latencies::of(answers.latencies.clone());
         let late = if heard.failed > 0 { "late" } else { "" };
         html! {
             p.trail { a href={ "/stores/" (self.store) "/gateways" } { "Gateways" } }
             h1 { "Gateway " span.mac { (self.gateway) } }
-            p { (online(visitor, state))
-                @if let Some(state) = state {
+            p { (windows.health(visitor, self.gateway))
+                @if let Some(state) = windows.state(self.gateway) {
                     " " (visitor.t("Last report ", "Último relatório ")) (parts::ago(visitor, state.at))
                     " " (visitor.t("through the broker ", "pelo broker ")) code { (state.broker.to_string()) }
                 }
@@ -282,6 +276,8 @@ impl Gateway {
             dl.tiles {
                 (tile("", visitor.t("Labels heard", "Etiquetas ouvidas"), &number(heard.labels), ""))
                 (tile("", visitor.t("Heard only by it", "Ouvidas só por ele"), &number(heard.only.len() as u64), ""))
+                (tile("", visitor.t("In flight / window", "Em voo / janela"), &windows.in_flight(visitor, self.gateway), ""))
+                (tile("", visitor.t("Line before it", "Fila diante dele"), &windows.line(visitor, self.gateway), ""))
                 (tile("", visitor.t("Waiting for it", "Aguardando por ele"), &number(heard.waiting), ""))
                 (tile(late, visitor.t("Failed", "Falhas"), &number(heard.failed), ""))
                 (tile("", "p50", &latencies.percentile(visitor, 0.5), ""))

@@ -6,9 +6,10 @@ use super::{
     door::FormOf,
     drawing::{Drawn, draw},
     layout::Place,
-    parts::{self, button, escaped},
+    parts::{self, button, escaped, tile},
     show::{View, show},
     visitor::Visitor,
+    window::Windows,
 };
 use crate::{
     api::Api,
@@ -23,18 +24,20 @@ use axum::{
 use backbone::{
     ledger::{LabelRecord, Recorded},
     queue,
-    registry::{GatewayState, RouteEntry},
+    registry::{RouteEntry, Signal},
     service::now,
 };
 use maud::{Markup, html};
 use protocol::{Action, GatewayMac, LabelMac, Outcome, ResultMessage, Sku, Store, Task, TaskId, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
-use std::{cmp::Reverse, collections::HashMap};
+use std::{cmp::Reverse, collections::BTreeSet};
 use uuid::Uuid;
 
 /// Outcomes on a page.
 const PAGE: u32 = 50;
+/// The signals of so many gateways are drawn.
+const MOST_SIGNALS: usize = 8;
 /// Whoever pressed a button does not wait longer.
 const PATIENCE_MS: u64 = 30_000;
 
@@ -95,7 +98,9 @@ fn unknown(visitor: &Visitor, label: LabelMac) -> Problem {
 struct Seen {
     record: LabelRecord,
     routes: Vec<RouteEntry>,
-    gateways: HashMap<GatewayMac, GatewayState>,
+    windows: Windows,
+    /// Who heard it how strongly in the last day.
+    signals: Vec<(GatewayMac, Vec<Signal>)>,
     history: Vec<Recorded>,
     /// What came of the task that a button has made.
     answer: Option<ResultMessage>,
@@ -124,12 +129,29 @@ impl View for Label {
         let history = api.ledger.history_before(self.label, before.as_ref(), PAGE).await?;
         let latest = api.ledger.history(self.label, PAGE).await?;
         let answer = latest.into_iter().find(|ended| Some(&ended.task_id) == self.asked.task.as_ref());
-        let gateways = api.registry.gateways().await.unwrap_or_default();
-        Ok(self.draw(visitor, &Seen { record: record.unwrap_or_default(), routes, gateways, history, answer }))
+        let windows = Windows::read(api).await.unwrap_or_default();
+        let signals = self.signals(api, &routes, &history).await.unwrap_or_default();
+        let record = record.unwrap_or_default();
+        Ok(self.draw(visitor, &Seen { record, routes, windows, signals, history, answer }))
     }
 }
 
 impl Label {
+    /// Of those who hear it, and of those who have lately done something with it.
+    async fn signals(
+        &self,
+        api: &Api,
+        routes: &[RouteEntry],
+        history: &[Recorded],
+    ) -> Result<Vec<(GatewayMac, Vec<Signal>)>, Problem> {
+        let heard = routes.iter().map(|route| route.gateway);
+        let gateways: BTreeSet<GatewayMac> =
+            heard.chain(history.iter().filter_map(|ended| ended.result.gateway)).collect();
+        let gateways: Vec<GatewayMac> = gateways.into_iter().take(MOST_SIGNALS).collect();
+        let signals = api.registry.signals(self.label, &gateways).await?;
+        Ok(gateways.into_iter().zip(signals).filter(|(_, signals)| !signals.is_empty()).collect())
+    }
+
     fn draw(&self, visitor: &Visitor, seen: &Seen) -> Markup {
         let LabelRecord { sku, .. } = &seen.record;
         html! {
@@ -142,7 +164,7 @@ impl Label {
                 }
             }
             h1 { (visitor.t("Label", "Etiqueta")) " " span.mac { (self.label) } }
-            (self.verdict(visitor, &seen.record))
+            (self.verdict(visitor, seen))
             (self.buttons(visitor, seen))
             div.columns {
                 section.card { (displays(visitor, &seen.record)) }
@@ -152,7 +174,10 @@ impl Label {
         }
     }
 
-    fn verdict(&self, visitor: &Visitor, record: &LabelRecord) -> Markup {
+    fn verdict(&self, visitor: &Visitor, seen: &Seen) -> Markup {
+        let record = &seen.record;
+        let battery = seen.routes.iter().find_map(|route| route.battery_mv);
+        let heard = seen.routes.iter().map(|route| route.at).max();
         let (class, sentence) = match (&record.desired, &record.shown) {
             (None, _) => ("blank", visitor.t("Nothing was ever to be shown.", "Nada foi pedido a ela ainda.")),
             (Some(desired), Some(shown)) if desired.version <= shown.version => {
@@ -166,6 +191,11 @@ impl Label {
             section class={ "verdict " (class) } {
                 p.sentence aria-live="polite" { (sentence) }
                 @if !bound { p { (visitor.t("It is bound to no product.", "Não está vinculada a nenhum produto.")) } }
+                dl.tiles {
+                    (tile("", visitor.t("Battery", "Bateria"), &volts(visitor, battery), ""))
+                    (tile("", visitor.t("Gateways in reach", "Gateways ao alcance"), &visitor.language.number(seen.routes.len() as u64), ""))
+                    @if let Some(heard) = heard { (tile("", visitor.t("Last heard", "Ouvida pela última vez"), &visitor.language.ago(heard), "")) }
+                }
             }
         }
     }
@@ -227,6 +257,7 @@ impl Label {
     fn routes(&self, visitor: &Visitor, seen: &Seen) -> Markup {
         html! {
             h2 { (visitor.t("Who hears it", "Quem a ouve")) }
+            (last_day(visitor, &seen.signals, &seen.routes))
             @if seen.routes.is_empty() {
                 p.fine { (visitor.t("No gateway has heard it lately.", "Nenhum gateway a ouviu ultimamente.")) }
             } @else {
@@ -236,10 +267,11 @@ impl Label {
                         th.number scope="col" { "RSSI" }
                         th scope="col" { (visitor.t("Heard", "Ouvida")) }
                         th scope="col" { (visitor.t("State", "Estado")) }
+                        th.number scope="col" { (visitor.t("In flight", "Em voo")) }
                     } }
                     tbody { @for route in &seen.routes { (self.route(visitor, seen, route)) } }
                 } }
-                div.plot #rssi role="img" data-plot=(signals(&seen.routes)) data-grows="true"
+                div.plot #rssi role="img" data-plot=(signals(&seen.routes)) data-grows="true" data-dbm="true"
                     aria-label=(visitor.t("Signal strength since this page was opened", "Força do sinal desde que esta página foi aberta")) {}
                 p.fine { (visitor.t("Signal strength (dBm) since this page was opened.", "Força do sinal (dBm) desde que esta página foi aberta.")) }
             }
@@ -247,7 +279,6 @@ impl Label {
     }
 
     fn route(&self, visitor: &Visitor, seen: &Seen, route: &RouteEntry) -> Markup {
-        let is_online = seen.gateways.get(&route.gateway).is_some_and(|state| state.online);
         html! { tr {
             th scope="row" {
                 @match &self.store {
@@ -257,10 +288,8 @@ impl Label {
             }
             td.number { (route.rssi.dbm()) " dBm" }
             td { (parts::ago(visitor, route.at)) }
-            td {
-                @if is_online { span.outcome.shown { (visitor.t("online", "no ar")) } }
-                @else { span.outcome.rejected { (visitor.t("offline", "fora do ar")) } }
-            }
+            td { (seen.windows.health(visitor, route.gateway)) }
+            td.number { (seen.windows.in_flight(visitor, route.gateway)) }
         } }
     }
 
@@ -291,6 +320,42 @@ impl Label {
             }
         }
     }
+}
+
+fn volts(visitor: &Visitor, battery_mv: Option<u16>) -> String {
+    battery_mv.map_or_else(|| "–".to_owned(), |mv| format!("{} V", visitor.language.decimal(f64::from(mv) / 1e3, 2)))
+}
+
+/// How strongly each gateway has heard it, half hour by half hour, and now.
+fn last_day(visitor: &Visitor, signals: &[(GatewayMac, Vec<Signal>)], routes: &[RouteEntry]) -> Markup {
+    let title = visitor.t(
+        "Signal strength (dBm) in the last day, by the half hour",
+        "Força do sinal (dBm) no último dia, a cada meia hora",
+    );
+    html! {
+        @if !signals.is_empty() {
+            div.plot #signal-day role="img" data-plot=(day_of(signals, routes)) data-dbm="true" aria-label=(title) {}
+            p.fine { (title) "." }
+        }
+    }
+}
+
+fn day_of(signals: &[(GatewayMac, Vec<Signal>)], routes: &[RouteEntry]) -> String {
+    let now = now().unix_millis() / 1_000;
+    let times: BTreeSet<i64> =
+        signals.iter().flat_map(|(_, signals)| signals).map(|signal| seconds(signal.at)).collect();
+    let series = signals.iter().map(|(gateway, signals)| {
+        let of = |time: &i64| signals.iter().find(|signal| seconds(signal.at) == *time).map(|signal| signal.rssi.dbm());
+        let current = routes.iter().find(|route| route.gateway == *gateway).map(|route| route.rssi.dbm());
+        let values: Vec<_> = times.iter().map(of).chain([current]).collect();
+        json!({ "name": gateway, "values": values })
+    });
+    let series: Vec<_> = series.collect();
+    json!({ "times": times.iter().chain([&now]).collect::<Vec<_>>(), "series": series }).to_string()
+}
+
+fn seconds(at: Timestamp) -> i64 {
+    at.unix_millis() / 1_000
 }
 
 /// What the script draws a point of: each gateway's signal at this moment.

@@ -182,7 +182,7 @@ pub(crate) fn trouble(visitor: &Visitor, problem: &Problem) -> Markup {
     let (title, advice) = match problem.status() {
         StatusCode::NOT_FOUND => (
             visitor.t("There is nothing here", "Não há nada aqui"),
-            visitor.t("Look for it by the search above.", "Procure pela busca acima."),
+            visitor.t("Look for it by the views above, or from the list of stores.", "Procure pelas telas acima ou a partir da lista de lojas."),
         ),
         StatusCode::FORBIDDEN => (
             visitor.t("This is not for you", "Isto não é para você"),

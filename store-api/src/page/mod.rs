@@ -35,7 +35,9 @@ mod store;
 mod stores;
 mod survey;
 mod visitor;
+mod window;
 
+pub(crate) use door::unknown;
 pub(crate) use survey::Surveys;
 
 use crate::api::Api;
@@ -51,7 +53,7 @@ pub(crate) fn router(api: &Api) -> Router {
         .route("/stores/{store}", get(store::store))
         .route("/stores/{store}/out-of-date", get(out_of_date::out_of_date))
         .route("/stores/{store}/batches", get(batches::batches))
-        .route("/stores/{store}/batches/{batch}", get(batch::batch).post(batch::send_again))
+        .route("/stores/{store}/batches/{batch}", get(batch::batch).post(batch::change))
         .route("/stores/{store}/gateways", get(gateways::gateways))
         .route("/stores/{store}/gateways/{gateway}", get(gateways::gateway))
         .route("/stores/{store}/products", get(products::products))

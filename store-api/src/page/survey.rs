@@ -17,8 +17,6 @@ const KEEP: Duration = Duration::from_secs(5);
 const SHARE: u32 = 20;
 /// So many labels' routes are asked for at a time.
 const CHUNK: usize = 5_000;
-/// As routers have it by default: an older report of a label does not count.
-const FRESH: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 /// Of the labels that don't show what they should, so many are counted by gateway.
@@ -96,7 +94,7 @@ impl Survey {
     }
 
     async fn hear(&mut self, api: &Api, labels: &[LabelMac]) -> Result<(), Problem> {
-        let fresh = now().unix_millis() - millis(FRESH);
+        let fresh = now().unix_millis() - millis(api.stale_after);
         for (&label, routes) in labels.iter().zip(api.registry.routes_of(labels).await?) {
             // One that has heard it before is shown, too: it may be the one that is missing.
             for route in &routes {

@@ -87,8 +87,8 @@ impl From<LabelDocument> for LabelRecord {
 
 impl From<ContentDocument<'_>> for Desired {
     fn from(content: ContentDocument<'_>) -> Self {
-        let ContentDocument { version, fields, at, task_id, gateway: _, batch: _ } = content;
-        Self { version, fields: Arc::new(fields.into_owned()), at, task_id }
+        let ContentDocument { version, fields, at, task_id, gateway: _, batch } = content;
+        Self { version, fields: Arc::new(fields.into_owned()), at, task_id, batch }
     }
 }
 

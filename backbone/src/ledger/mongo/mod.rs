@@ -8,6 +8,7 @@ mod audit;
 mod batch;
 mod binding;
 mod command;
+mod control;
 mod document;
 mod latency;
 mod open;

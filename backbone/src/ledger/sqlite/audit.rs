@@ -68,9 +68,9 @@ fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
 fn stale(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<Option<OutOfDate>> {
     let LabelRecord { store: _, sku, desired, shown } = row::record(row)?;
     let Some(desired) = desired else { return Ok(None) };
-    let label = row::parse(row, 11)?;
+    let label = row::parse(row, 12)?;
     let outcome = row::outcome_of(connection, &desired.task_id, label)?;
     // What was shown and is forgotten is being repaired.
     let outcome = outcome.filter(|result| result.outcome != Outcome::Shown);
-    Ok(Some(OutOfDate { label, sku, desired, shown, since: row::time(row, 12)?, outcome }))
+    Ok(Some(OutOfDate { label, sku, desired, shown, since: row::time(row, 13)?, outcome }))
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod batch;
 mod binding;
+mod control;
 mod latency;
 mod open;
 mod read;

@@ -10,7 +10,7 @@ use std::{error::Error, str::FromStr, sync::Arc};
 
 /// The columns that [`record`] reads.
 pub(super) const RECORD: &str = "store, sku, desired_version, desired_fields, desired_at, desired_task,
-    shown_version, shown_fields, shown_at, shown_task, shown_gateway";
+    shown_version, shown_fields, shown_at, shown_task, shown_gateway, desired_batch";
 /// The columns that [`outcome`] reads.
 pub(super) const OUTCOME: &str =
     "task_id, store, sku, label, version, outcome, reason, gateway, attempts, latency_ms, at, batch";
@@ -33,7 +33,10 @@ pub(super) fn outcome_of(
 
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<LabelRecord> {
     let desired = match parse_version(row, 2)? {
-        Some(version) => Some(Desired { version, fields: fields(row, 3)?, at: time(row, 4)?, task_id: parse(row, 5)? }),
+        Some(version) => {
+            let (fields, at, task_id) = (fields(row, 3)?, time(row, 4)?, parse(row, 5)?);
+            Some(Desired { version, fields, at, task_id, batch: parse_maybe(row, 11)? })
+        }
         None => None,
     };
     let shown = match parse_version(row, 6)? {
