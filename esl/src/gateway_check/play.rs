@@ -198,11 +198,13 @@ impl Player<'_> {
         }
         self.bar.set_message(Purpose::Expiring.doing());
         let (label, mut sent) = (self.label(), Vec::new());
+        // The last has to wait for all others.
+        let expiry = self.args.timeout + BUSY * 2;
         for _ in 0..fillings.ceil() as u32 {
-            sent.push(self.send(self.price(Purpose::Filling, label)).await?);
+            sent.push(self.send(Draft { expiry, ..self.price(Purpose::Filling, label) }).await?);
         }
         let expiring = self.send(Draft { expiry: SHORT, ..self.price(Purpose::Expiring, label) }).await?;
-        self.until(self.args.timeout, all_answered(sent)).await?;
+        self.until(expiry, all_answered(sent)).await?;
         self.until(self.pause(), |record| record.is_answered(expiring)).await?;
         Ok(())
     }

@@ -24,9 +24,7 @@ pub(super) fn answers(record: &Record) -> Check {
         let label = record.sent[at].label;
         match record.fared(at) {
             Some((after, Ok(()))) => took = took.or(Some(after)),
-            Some((_, Err(why))) => {
-                found.fail(format!("label {label}, which it reports, is refused with {}", quoted(&why)))
-            }
+            Some((_, Err(why))) => found.fail(format!("a price for label {label} is refused with {}", quoted(&why))),
             None => found.fail(format!("the command to label {label} was not answered")),
         }
     }
@@ -101,7 +99,7 @@ pub(super) fn once(record: &Record) -> Check {
 pub(super) fn in_time(record: &Record) -> Check {
     let mut found = Findings::of("in_time");
     // How much it takes at once is another question.
-    let alone = record.sent_for(|purpose| purpose.is_owed() && purpose != Purpose::Burst);
+    let alone = record.sent_for(|purpose| purpose.is_owed() && !matches!(purpose, Purpose::Burst | Purpose::Filling));
     let answered = alone.filter_map(|at| Some((at, record.fared(at)?.0)));
     let answered: Vec<_> = answered.collect();
     let Some(slowest) = answered.iter().map(|(_, took)| *took).max() else { return found.skip("no answer") };
