@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories release dist compose-test bench screenshots fuzz clean
+.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench screenshots fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ stories:
 
 release:
 	$(CARGO) build --release --workspace --bins --locked
+
+asyncapi: ## Write docs/asyncapi.json anew from the code
+	WRITE_ASYNCAPI=1 $(CARGO) test --workspace --lib --locked --quiet -- asyncapi::tests::the_committed_document
 
 PROGRAMS := task-worker fwd-router bck-router store-api gateway-emulator standalone esl
 PROFILE ?= release

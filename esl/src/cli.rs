@@ -1,10 +1,10 @@
 //! What can be asked.
 
 use crate::place::Place;
-use backbone::{registry::WindowArgs, service::parse_duration};
+use backbone::{mqtt::MqttUrl, registry::WindowArgs, service::parse_duration};
 use clap::{Args, Parser, Subcommand};
-use protocol::{BatchId, LabelMac, Store, TaskId};
-use std::{path::PathBuf, time::Duration};
+use protocol::{BatchId, GatewayMac, LabelMac, Store, TaskId};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 all is well; 1 it failed, or not all is well; 2 what was given can't be used, and nothing was done;
@@ -68,6 +68,20 @@ const GATEWAYS_HELP: &str = "\
 Example:
   esl gateways --json";
 
+const GATEWAY_CHECK_HELP: &str = "\
+Examples:
+  esl gateway-check --mqtt mqtt://127.0.0.1:1883 --mac 00:fa:7e:00:00:01
+  esl gateway-check --mqtt mqtt://127.0.0.1:1883 --tap 0.0.0.0:1884 --mac 00:fa:7e:00:00:01 --yes --json
+
+It plays the backbone against one gateway, by docs/PROTOCOL.md, and says check by check what the gateway does right and
+wrong. It writes test prices to labels that the gateway hears: take labels that hang on no shelf, and a broker that no
+backbone is connected to, such as a Mosquitto of your own. (The broker inside standalone lets nobody listen to gateways.)
+
+With --tap the gateway is to be connected to that address instead of the broker. Then it can also be seen how it connects,
+and its connection be cut: last will, session and return are checked.
+
+The exit code is 0 if no check failed, with --strict if there is no warning either, else 1.";
+
 const DEAD_HELP: &str = "\
 Examples:
   esl dead
@@ -111,6 +125,9 @@ pub(crate) enum Command {
     /// List the gateways
     #[command(after_help = GATEWAYS_HELP)]
     Gateways(GatewaysArgs),
+    /// Put a gateway to the test, check by check: for those who make gateways
+    #[command(after_help = GATEWAY_CHECK_HELP)]
+    GatewayCheck(GatewayCheckArgs),
     /// List the tasks that could not be used, or send them again
     #[command(after_help = DEAD_HELP)]
     Dead(DeadArgs),
@@ -234,6 +251,45 @@ pub(crate) struct GatewaysArgs {
     /// What gateways can take, as the routers have it; the API knows
     #[command(flatten, next_help_heading = "Without the API")]
     pub(crate) window: WindowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GatewayCheckArgs {
+    /// The broker that the gateway is connected to: mqtt://user:password@host:port, or mqtts://
+    #[arg(long, env = "MQTT_URL", value_name = "URL", hide_env_values = true)]
+    pub(crate) mqtt: MqttUrl,
+
+    /// The gateway's MAC address, in any common spelling
+    #[arg(long)]
+    pub(crate) mac: GatewayMac,
+
+    /// Write to this label; may be given several times [default: those that the gateway reports, the strongest first]
+    #[arg(long, value_name = "MAC")]
+    pub(crate) label: Vec<LabelMac>,
+
+    /// Listen here for the gateway, and pass on what it and the broker say to each other
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) tap: Option<SocketAddr>,
+
+    /// How long the gateway may take for an answer: RPC_TIMEOUT of the backbone
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+
+    /// How long to wait for its reports
+    #[arg(long, value_name = "DURATION", default_value = "65s", value_parser = parse_duration)]
+    pub(crate) report_wait: Duration,
+
+    /// How many labels to write to at once; the backbone begins with 16
+    #[arg(long, value_name = "LABELS", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) burst: u16,
+
+    /// Fail where there are warnings
+    #[arg(long)]
+    pub(crate) strict: bool,
+
+    /// Don't ask; asked is only on a terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

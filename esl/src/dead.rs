@@ -4,17 +4,12 @@ use crate::{
     back_end::BackEnd,
     cli::{DeadArgs, DeadCommand, ReplayArgs},
     failure::{Ending, Failure},
-    output::Output,
+    output::{Output, agreed},
     text::count,
 };
-use anyhow::Context;
 use protocol::{TaskId, names::amqp};
 use serde::Serialize;
-use std::{
-    collections::BTreeSet,
-    fmt,
-    io::{IsTerminal, Write},
-};
+use std::{collections::BTreeSet, fmt, io::IsTerminal};
 
 /// So much of a task is shown.
 const SHOWN_CHARS: usize = 200;
@@ -88,14 +83,6 @@ async fn run_replay(args: &ReplayArgs, back_end: &BackEnd, output: Output) -> Re
     let report = Replay { replayed: letters, tasks, not_found, left };
     output.answer(&report)?;
     Ok(Ending::of(report.not_found.is_empty() && (!args.all || report.left == 0)))
-}
-
-/// Asks on the terminal; anything but yes is no.
-fn agreed(question: &str) -> Result<bool, Failure> {
-    eprint!("{question}");
-    let mut answer = String::new();
-    std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer)).context("asking")?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 impl Listed {

@@ -10,6 +10,7 @@
 //! | `esl batch pause\|resume\|cancel BATCH` | holds tasks that were sent, lets them go on, or gives them up | MongoDB |
 //! | `esl label MAC` | what a label should show, shows and has shown, and who hears it | MongoDB, Redis |
 //! | `esl gateways` | where the gateways are | Redis |
+//! | `esl gateway-check --mac MAC` | puts a gateway to the test, as its maker would | MQTT |
 //! | `esl dead [replay]` | lists tasks that could not be used, or sends them again | RabbitMQ |
 //!
 //! All of it goes over the HTTP API ([`api`]) unless the command line names a server ([`place`]); then the servers
@@ -35,6 +36,7 @@ mod dead;
 mod enqueue;
 mod failure;
 mod file;
+mod gateway_check;
 mod gateways;
 mod interrupt;
 mod label;
@@ -75,14 +77,16 @@ pub fn run(cli: &Cli) -> ExitCode {
 }
 
 async fn command(cli: &Cli, output: Output) -> Result<Ending, Failure> {
-    let back_end = BackEnd::new(&cli.place)?;
+    let back_end = || BackEnd::new(&cli.place);
     match &cli.command {
-        Command::Bind(args) => bind::run(args, &back_end, output).await,
-        Command::Enqueue(args) => enqueue::run(args, &back_end, output).await,
-        Command::Batch(args) => batch::run(args, &back_end, output).await,
-        Command::Watch(args) => watch::run(args, &back_end, output).await,
-        Command::Label(args) => label::run(args, &back_end, output).await,
-        Command::Gateways(args) => gateways::run(args, &back_end, output).await,
-        Command::Dead(args) => dead::run(args, &back_end, output).await,
+        Command::Bind(args) => bind::run(args, &back_end()?, output).await,
+        Command::Enqueue(args) => enqueue::run(args, &back_end()?, output).await,
+        Command::Batch(args) => batch::run(args, &back_end()?, output).await,
+        Command::Watch(args) => watch::run(args, &back_end()?, output).await,
+        Command::Label(args) => label::run(args, &back_end()?, output).await,
+        Command::Gateways(args) => gateways::run(args, &back_end()?, output).await,
+        // Asks nobody but the gateway.
+        Command::GatewayCheck(args) => gateway_check::run(args, output).await,
+        Command::Dead(args) => dead::run(args, &back_end()?, output).await,
     }
 }

@@ -55,3 +55,11 @@ impl Output {
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// Asks on the terminal; anything but yes is no.
+pub(crate) fn agreed(question: &str) -> Result<bool, Failure> {
+    eprint!("{question}");
+    let mut answer = String::new();
+    std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut answer)).context("asking")?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -10,6 +10,8 @@ mod dead;
 mod enqueue;
 #[path = "cli/fixture.rs"]
 mod fixture;
+#[path = "cli/gateway_check.rs"]
+mod gateway_check;
 #[path = "cli/http.rs"]
 mod http;
 #[path = "cli/input.rs"]

@@ -90,7 +90,7 @@ pub struct LabelFaults {
 }
 
 /// What happens to one command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fate {
     /// It is refused.
     pub nack: bool,

@@ -8,7 +8,7 @@ use crate::{
     write::{Timeline, Writes},
 };
 use backbone::mqtt::gateway::GatewayCommand;
-use protocol::{Answer, Command, LabelMac, Refusal};
+use protocol::{Answer, Command, CommandHead, LabelMac, Refusal};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, LogNormal};
 use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering, time::Duration};
@@ -147,7 +147,7 @@ impl Player {
             Ok(command) => command,
             Err(error) => {
                 tracing::warn!(gateway.mac = %self.gateway().mac, "a command that can't be read: {error}");
-                return self.lose(Fared::Malformed);
+                return self.refuse_unread(&payload, correlation);
             }
         };
         tracing::debug!(gateway.mac = %self.gateway().mac, rpc.id = %command.id, device.mac = %command.label, "command");
@@ -174,6 +174,16 @@ impl Player {
             }
             (None, false, None) => self.queue(label, job),
         }
+    }
+
+    /// What can't be read, but says for which label it is, such as an action that this gateway does not know.
+    fn refuse_unread(&mut self, payload: &[u8], correlation: Option<Vec<u8>>) {
+        let Ok(CommandHead { id, label, .. }) = serde_json::from_slice(payload) else {
+            return self.lose(Fared::Malformed);
+        };
+        self.store.metrics.command(Fared::Malformed);
+        self.gateway().nacks.fetch_add(1, Ordering::Relaxed);
+        self.answer(label, id, correlation, Fate::default(), Err(Refusal::new("invalid_opcode")));
     }
 
     fn queue(&mut self, label: usize, job: Job) {
@@ -313,6 +323,9 @@ mod tests {
         assert_eq!(counts(&player), [0, 3, 0]);
         player.take(GatewayCommand { payload: b"nonsense".to_vec(), ..command(1, 1) });
         assert_eq!(counts(&player), [0, 3, 1]);
+        let unknown = br#"{"id":"i","deviceMac":"001a2b000001","type":"dance"}"#.to_vec();
+        player.take(GatewayCommand { payload: unknown, ..command(1, 1) });
+        assert_eq!(counts(&player), [0, 4, 1]);
     }
 
     #[tokio::test(start_paused = true)]

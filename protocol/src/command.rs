@@ -11,6 +11,7 @@ const MAX_REFUSAL_CHARS: usize = 120;
 
 /// What a gateway is asked to do with a label: the body of the RPC request and of the MQTT command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Command {
     /// The RPC that this command belongs to.
     pub id: CorrelationId,
@@ -95,13 +96,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What became of a command.
 #[derive(Serialize, Deserialize)]
-struct AnswerBody<'a> {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Answer))]
+pub(crate) struct AnswerBody<'a> {
+    /// The label that the command was for.
     #[serde(rename = "deviceMac")]
     label: LabelMac,
+    /// Whether the label has taken it.
     ack: bool,
+    /// The command's, where the gateway can echo it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<CorrelationId>,
+    /// Why not, in the names of the Bluetooth SIG ESL service: retry, queue_full and insufficient_resources are tried
+    /// again, every other error is final. Absent: unspecified_error.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
 }

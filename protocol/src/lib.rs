@@ -16,6 +16,8 @@ mod reply;
 mod report;
 mod result;
 mod rssi;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod task;
 mod text;
 mod timestamp;

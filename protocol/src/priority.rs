@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 /// Whether a task overtakes others.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Priority {
     /// It takes its turn.
     #[default]

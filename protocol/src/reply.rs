@@ -7,6 +7,7 @@ use std::time::Duration;
 /// How one RPC ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ReplyOutcome {
     /// The gateway carried the command out.
     Ack,
@@ -24,6 +25,7 @@ pub enum ReplyOutcome {
 
 /// What the asker of an RPC hears, at the reply queue that it named, under its correlation ID.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Reply {
     /// The RPC, where several replies are in one message; of a reply by itself the property `correlation_id` tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]

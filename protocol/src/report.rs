@@ -43,25 +43,41 @@ pub enum ReportError {
     Empty,
 }
 
+/// One label as the gateway hears it.
 #[derive(Serialize, Deserialize)]
-struct Entry<'a> {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Sighting))]
+pub(crate) struct Entry<'a> {
+    /// The label.
     #[serde(borrow)]
+    #[cfg_attr(feature = "schema", schema(value_type = LabelMac))]
     mac: Cow<'a, str>,
+    /// How strongly, in dBm; an entry outside the range is left out.
+    #[cfg_attr(feature = "schema", schema(minimum = -127, maximum = 20))]
     rssi: i64,
+    /// The label's battery in millivolts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     battery_mv: Option<i64>,
 }
 
+/// Which labels the gateway hears, several or one, or whether it is there.
 #[derive(Default, Serialize, Deserialize)]
-struct Body<'a> {
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Report))]
+pub(crate) struct Body<'a> {
+    /// The labels that it hears.
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     labels: Option<Vec<Entry<'a>>>,
+    /// Or one label alone.
     #[serde(rename = "deviceMac", default, borrow, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(value_type = Option<LabelMac>))]
     mac: Option<Cow<'a, str>>,
+    /// How strongly that one, in dBm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schema(minimum = -127, maximum = 20))]
     rssi: Option<i64>,
+    /// The battery of that one in millivolts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     battery_mv: Option<i64>,
+    /// `true` after connecting, `false` as the last will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     online: Option<bool>,
 }

@@ -7,6 +7,7 @@ use std::{fmt, str::FromStr};
 /// How a label of a task ended. Each is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Outcome {
     /// The gateway acknowledged this version (or this action).
     Shown,
@@ -51,6 +52,7 @@ impl FromStr for Outcome {
 ///
 /// Published at least once, and each time the same: consumers tell repeats by `task_id` and `label`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ResultMessage {
     /// The task.
     pub task_id: TaskId,

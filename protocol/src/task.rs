@@ -16,6 +16,7 @@ const MAX_TIMEOUT_MS: u64 = 7 * 24 * 3_600_000;
 /// What is to be done with a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Action {
     /// Show these fields from now on. The only action that has a version.
     PriceUpdate,
@@ -38,7 +39,8 @@ pub enum Action {
 pub struct ActionError(String);
 
 impl Action {
-    const ALL: [Self; 6] = [Self::PriceUpdate, Self::Blink, Self::Ping, Self::Refresh, Self::Page, Self::Repair];
+    /// Each action.
+    pub const ALL: [Self; 6] = [Self::PriceUpdate, Self::Blink, Self::Ping, Self::Refresh, Self::Page, Self::Repair];
 
     /// As it is written on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -75,6 +77,7 @@ impl<'de> Deserialize<'de> for Action {
 
 /// One thing to be done with some labels of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Task {
     /// The task's identity: a second task with the same one does nothing new.
     pub task_id: TaskId,
@@ -86,6 +89,7 @@ pub struct Task {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sku: Option<Sku>,
     /// The labels; absent: those that the ledger binds to `sku` in `store`.
+    #[cfg_attr(feature = "schema", schema(max_items = 10_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<LabelMac>>,
     /// The version of this change; absent: the task's own time in milliseconds.
@@ -97,7 +101,8 @@ pub struct Task {
     /// The group of tasks that this one belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
-    /// How long the task may take from its first delivery, in milliseconds.
+    /// How long the task may take from its first delivery, in milliseconds; absent: 180000.
+    #[cfg_attr(feature = "schema", schema(minimum = 1, maximum = 604_800_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// Whether it overtakes others.

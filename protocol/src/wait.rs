@@ -11,6 +11,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// What a label waits for: the `error` of a reply that says when to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum WaitFor {
     /// A place at its gateway, which has its window full: the label holds a place in the line.
     GatewayFull,
@@ -52,6 +53,7 @@ impl fmt::Display for WaitFor {
 ///
 /// Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Wait {
     /// What for.
     #[serde(rename = "for")]

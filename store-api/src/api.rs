@@ -1,7 +1,8 @@
 //! The routes, and what their handlers share.
 
 use crate::{
-    backlog, batches, bindings, control, counts, dead, enqueue, gateways, guard::guard, labels, metrics::Metrics,
+    asyncapi, backlog, batches, bindings, control, counts, dead, enqueue, gateways, guard::guard, labels,
+    metrics::Metrics,
     out_of_date, page, problem::Problem, tokens::Tokens,
 };
 use axum::{Json, Router, http::StatusCode, middleware, routing::get};
@@ -101,8 +102,10 @@ pub(crate) fn router(api: Api) -> Router {
         .routes(routes!(dead::replay))
         .split_for_parts();
     let document = Arc::new(document);
+    let contract = Arc::new(asyncapi::document());
     router
         .route("/v1/openapi.json", get(move || std::future::ready(Json((*document).clone()))))
+        .route("/v1/asyncapi.json", get(move || std::future::ready(Json((*contract).clone()))))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(api.clone(), guard))

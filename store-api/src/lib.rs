@@ -1,7 +1,8 @@
 //! # store-api
 //!
 //! HTTP for the store backend and its operator: tasks in, what became of them, and which labels are out of date. The
-//! contract is `docs/PROTOCOL.md` and, generated from the code, `/v1/openapi.json`.
+//! contract is `docs/PROTOCOL.md` and, generated from the code, `/v1/openapi.json`; beside it is what the backbone says
+//! over RabbitMQ and MQTT, `/v1/asyncapi.json` ([`asyncapi`]).
 //!
 //! 1. [`guard`] bounds a request in number and time, and finds out who asks ([`tokens`]);
 //! 2. [`ask`] reads what is asked, and [`problem`] says what is wrong with it;
@@ -19,6 +20,7 @@
 
 mod api;
 mod ask;
+mod asyncapi;
 mod backlog;
 mod batches;
 mod bindings;

@@ -204,27 +204,7 @@ impl Client {
             Some(Publisher::Embedded(local)) => return local.publish(publication).await,
             None => return Err(PublishError::NotConnected),
         };
-        let seconds = publication.expiry.as_millis().div_ceil(1000);
-        let properties = PublishProperties {
-            message_expiry_interval: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
-            response_topic: Some(publication.response_topic),
-            correlation_data: Some(publication.correlation.into()),
-            ..PublishProperties::default()
-        };
-        let options = PublishOptions::at_least_once().properties(properties);
-        let notice = client
-            .publish_tracked(publication.topic, publication.payload, options)
-            .await
-            .map_err(|_| PublishError::NotConnected)?;
-        match notice.wait_async().await {
-            Ok(PublishResult::Qos1(ack)) => match ack.reason {
-                rumqttc::mqttbytes::v5::PubAckReason::NoMatchingSubscribers => Err(PublishError::NobodyListens),
-                _ => Ok(()),
-            },
-            Ok(_) => Ok(()),
-            Err(rumqttc::PublishNoticeError::V5PubAck(reason)) => Err(PublishError::Refused(format!("{reason:?}"))),
-            Err(_) => Err(PublishError::Unknown),
-        }
+        publish(&client, publication).await
     }
 
     /// Takes part in the subscription no more; what was received can still be acknowledged.
@@ -244,5 +224,30 @@ impl Client {
     /// Disconnects in order, after what was queued before.
     pub fn close(&self) {
         self.closing.cancel();
+    }
+}
+
+/// Publishes over a connection, and waits for the broker's acknowledgement.
+pub(super) async fn publish(client: &AsyncClient, publication: Publication) -> Result<(), PublishError> {
+    let seconds = publication.expiry.as_millis().div_ceil(1000);
+    let properties = PublishProperties {
+        message_expiry_interval: Some(u32::try_from(seconds).unwrap_or(u32::MAX)),
+        response_topic: Some(publication.response_topic),
+        correlation_data: Some(publication.correlation.into()),
+        ..PublishProperties::default()
+    };
+    let options = PublishOptions::at_least_once().properties(properties);
+    let notice = client
+        .publish_tracked(publication.topic, publication.payload, options)
+        .await
+        .map_err(|_| PublishError::NotConnected)?;
+    match notice.wait_async().await {
+        Ok(PublishResult::Qos1(ack)) => match ack.reason {
+            rumqttc::mqttbytes::v5::PubAckReason::NoMatchingSubscribers => Err(PublishError::NobodyListens),
+            _ => Ok(()),
+        },
+        Ok(_) => Ok(()),
+        Err(rumqttc::PublishNoticeError::V5PubAck(reason)) => Err(PublishError::Refused(format!("{reason:?}"))),
+        Err(_) => Err(PublishError::Unknown),
     }
 }

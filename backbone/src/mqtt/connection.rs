@@ -168,7 +168,7 @@ impl Connection<'_> {
     }
 }
 
-fn describe(error: &ConnectionError) -> String {
+pub(super) fn describe(error: &ConnectionError) -> String {
     match error {
         ConnectionError::ConnectionRefused(code) if *code != ConnectReturnCode::Success => {
             format!("the broker refused the connection: {code:?}")

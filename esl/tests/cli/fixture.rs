@@ -69,6 +69,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(mut command: Command) -> Self {
+        Self { child: command.spawn().unwrap(), stderr: String::new() }
+    }
+
     pub(crate) async fn end(mut self) -> Answer {
         let (mut out, mut err) = (self.child.stdout.take().unwrap(), self.child.stderr.take().unwrap());
         let mut stdout = String::new();
@@ -152,7 +156,7 @@ impl Office {
             Form::Direct => command.arg("--direct").env("ESL_API", "http://127.0.0.1:1").envs(self.servers.env()),
         };
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        Running { child: command.spawn().unwrap(), stderr: String::new() }
+        Running::of(command)
     }
 
     pub(crate) async fn esl(&self, args: &[&str]) -> Answer {

@@ -4,6 +4,7 @@
 
 mod bad_config;
 mod dead_letters;
+mod examples;
 mod flush_redis;
 mod happy_path;
 mod hostile_gateway;

@@ -132,6 +132,8 @@ async fn who_may_not_ask_is_told_so_and_what_is_wrong_is_named() -> Result<()> {
     assert_eq!(problem(bare("/v1/gateways")).await?.0, StatusCode::UNAUTHORIZED);
     assert_eq!(problem(bare("/v1/gateways").bearer_auth("no-such-token-at-all")).await?.0, StatusCode::UNAUTHORIZED);
     assert_eq!(bare("/v1/openapi.json").send().await?.status(), StatusCode::OK);
+    let contract: Value = bare("/v1/asyncapi.json").send().await?.error_for_status()?.json().await?;
+    assert_eq!(contract["channels"]["tasks"]["address"], amqp::TASKS);
 
     let bind = json!([{"label": label_mac(1), "sku": "drill"}, {"label": label_mac(2), "sku": "drill"}]);
     let bound = ask(&story, 0, Method::PUT, "/v1/stores/sp-014/bindings").json(&bind).send().await?;
