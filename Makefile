@@ -6,7 +6,8 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench screenshots fuzz clean
+.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench faults screenshots \
+        fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -54,6 +55,12 @@ compose-test: ## Build the images, bring docker-compose.yml up, and drive the de
 
 bench: release ## CPU, rate and latency of an RPC, on private servers
 	target/release/bench rpc
+
+SEED ?= 1
+MINUTES ?= 10
+
+faults: release ## Kill, freeze, restart and cut off everything in turn and in pairs under load, and check every promise (SEED, MINUTES)
+	target/release/faults --seed $(SEED) --minutes $(MINUTES)
 
 screenshots: ## A picture of each view of the operator's page, for docs/screenshots
 	$(CARGO) build --workspace --bins --tests --locked

@@ -3,12 +3,13 @@
 use crate::{
     config::Echo,
     faults::{Fate, INVALID_PARAMETERS},
+    label::Taken,
     metrics::{Answered, Fared},
     store::{Gateway, Store},
     write::{Timeline, Writes},
 };
-use backbone::mqtt::gateway::GatewayCommand;
-use protocol::{Answer, Command, CommandHead, LabelMac, Refusal};
+use backbone::{mqtt::gateway::GatewayCommand, service::now};
+use protocol::{Answer, Command, CommandHead, LabelMac, Refusal, Timestamp};
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, LogNormal};
 use std::{collections::VecDeque, sync::Arc, sync::atomic::Ordering, time::Duration};
@@ -28,7 +29,7 @@ struct Player {
     write_time: WriteTime,
     writes: Writes<Job>,
     late: Timeline<Late>,
-    held: VecDeque<GatewayCommand>,
+    held: VecDeque<(GatewayCommand, Timestamp)>,
 }
 
 struct WriteTime {
@@ -38,7 +39,7 @@ struct WriteTime {
 }
 
 struct Job {
-    command: Command,
+    taken: Taken,
     correlation: Option<Vec<u8>>,
     fate: Fate,
 }
@@ -76,7 +77,7 @@ pub(crate) async fn play(
             _ = hanging.changed() => {}
             Some(command) = commands.recv() => {
                 player.gateway().commands.fetch_add(1, Ordering::Relaxed);
-                if hangs { player.hold(command) } else { player.take(command) }
+                if hangs { player.hold(command) } else { player.take(command, now()) }
             }
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
@@ -108,8 +109,8 @@ impl Player {
 
     /// Does all that is due by now.
     fn catch_up(&mut self) {
-        while let Some(command) = self.held.pop_front() {
-            self.take(command);
+        while let Some((command, came)) = self.held.pop_front() {
+            self.take(command, came);
         }
         let now = Instant::now();
         while let Some(late) = self.late.pop_due(now) {
@@ -127,7 +128,7 @@ impl Player {
 
     fn hold(&mut self, command: GatewayCommand) {
         if self.held.len() < MAX_HELD {
-            self.held.push_back(command);
+            self.held.push_back((command, now()));
         } else {
             self.lose(Fared::Dropped);
         }
@@ -138,7 +139,7 @@ impl Player {
         self.store.metrics.command(fared);
     }
 
-    fn take(&mut self, incoming: GatewayCommand) {
+    fn take(&mut self, incoming: GatewayCommand, came: Timestamp) {
         let GatewayCommand { payload, correlation, retained, .. } = incoming;
         if retained {
             self.store.metrics.retained_commands.inc();
@@ -159,7 +160,7 @@ impl Player {
             return self.lose(Fared::Silenced);
         }
         self.store.metrics.command(Fared::Taken);
-        let job = Job { command, correlation, fate };
+        let job = Job { taken: Taken { command, came, retained }, correlation, fate };
         let Some(label) = known else { return self.refuse(job, INVALID_PARAMETERS) };
         if !self.store.floor().heard_by(label).iter().any(|hearer| hearer.gateway == self.index) {
             return self.refuse(job, faults.unheard_error());
@@ -193,16 +194,16 @@ impl Player {
     }
 
     fn carry_out(&mut self, label: usize, job: Job) {
-        let (id, mac, action) = (job.command.id.clone(), job.command.label, job.command.action);
+        let Command { id, label: mac, action, .. } = job.taken.command.clone();
         let gateway = self.gateway().mac;
-        self.store.labels.memory(label).carry_out(job.command, gateway, backbone::service::now());
+        self.store.labels.memory(label).carry_out(job.taken, gateway, now());
         self.store.metrics.write(action);
         self.gateway().acks.fetch_add(1, Ordering::Relaxed);
         self.answer(mac, id, job.correlation, job.fate, Ok(()));
     }
 
     fn refuse(&mut self, job: Job, error: &str) {
-        let Command { id, label, .. } = job.command;
+        let Command { id, label, .. } = job.taken.command;
         self.gateway().nacks.fetch_add(1, Ordering::Relaxed);
         self.answer(label, id, job.correlation, job.fate, Err(Refusal::new(error)));
     }
@@ -304,7 +305,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_is_carried_out_and_acknowledged() {
         let mut player = player(&["--write-time", "0"]);
-        player.take(command(1, 5));
+        player.take(command(1, 5), now());
         player.catch_up();
         assert_eq!((shown(&player, 0), counts(&player)), (Some(5), [1, 0, 0]));
     }
@@ -312,28 +313,28 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_heard_or_does_not_fit_is_refused() {
         let mut player = player(&["--connections", "1", "--write-queue", "1"]);
-        player.take(command(99, 1));
+        player.take(command(99, 1), now());
         assert_eq!(counts(&player), [0, 1, 0]);
         for version in 2..5 {
-            player.take(command(1, version));
+            player.take(command(1, version), now());
         }
         assert_eq!(counts(&player), [0, 2, 0]);
         player.store.floor_mut().put(4, crate::floor::Place::Nowhere);
-        player.take(command(5, 1));
+        player.take(command(5, 1), now());
         assert_eq!(counts(&player), [0, 3, 0]);
-        player.take(GatewayCommand { payload: b"nonsense".to_vec(), ..command(1, 1) });
+        player.take(GatewayCommand { payload: b"nonsense".to_vec(), ..command(1, 1) }, now());
         assert_eq!(counts(&player), [0, 3, 1]);
         let unknown = br#"{"id":"i","deviceMac":"001a2b000001","type":"dance"}"#.to_vec();
-        player.take(GatewayCommand { payload: unknown, ..command(1, 1) });
+        player.take(GatewayCommand { payload: unknown, ..command(1, 1) }, now());
         assert_eq!(counts(&player), [0, 4, 1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_late_command_overtakes_back_to_an_older_version() {
         let mut player = player(&["--write-time", "0", "--late-rate", "1", "--late-by", "3s"]);
-        player.take(command(1, 1));
+        player.take(command(1, 1), now());
         player.store.set_faults(crate::faults::Faults::default());
-        player.take(command(1, 2));
+        player.take(command(1, 2), now());
         player.catch_up();
         assert_eq!(shown(&player, 0), Some(2));
         tokio::time::advance(Duration::from_secs(3)).await;

@@ -16,8 +16,13 @@ const MAX_HISTORY: usize = 1000;
 pub struct Done {
     /// The version that was written; only a price update has one.
     pub version: Option<Version>,
-    /// When.
+    /// When it came to the gateway.
+    pub came: Timestamp,
+    /// When it was done.
     pub at: Timestamp,
+    /// The broker had kept it for whoever subscribes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retained: bool,
     /// Which gateway did it.
     pub gateway: GatewayMac,
     /// For which RPC.
@@ -25,6 +30,17 @@ pub struct Done {
     /// What was done.
     #[serde(rename = "type")]
     pub action: Action,
+}
+
+/// A command that came to a gateway.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The command.
+    pub command: Command,
+    /// When it came.
+    pub came: Timestamp,
+    /// The broker had kept it for whoever subscribes.
+    pub retained: bool,
 }
 
 /// What a label shows.
@@ -64,12 +80,12 @@ pub struct Labels {
 
 impl Memory {
     /// Carries a command out. What is shown afterwards is what came last, whether newer or not: labels don't compare.
-    pub fn carry_out(&mut self, command: Command, gateway: GatewayMac, at: Timestamp) {
-        let Command { id, action, version, fields, .. } = command;
+    pub fn carry_out(&mut self, taken: Taken, gateway: GatewayMac, at: Timestamp) {
+        let Taken { command: Command { id, action, version, fields, .. }, came, retained } = taken;
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
         }
-        self.history.push_back(Done { version, at, gateway, id, action });
+        self.history.push_back(Done { version, came, at, retained, gateway, id, action });
         if action == Action::PriceUpdate {
             self.writes += 1;
             self.shown = Some(Shown { version, fields, at, gateway });
@@ -125,8 +141,9 @@ pub fn gateway_mac(first: u32, index: usize) -> GatewayMac {
 mod tests {
     use super::*;
 
-    fn command(json: &str) -> Command {
-        serde_json::from_str(json).unwrap()
+    fn command(json: &str) -> Taken {
+        let command = serde_json::from_str(json).unwrap();
+        Taken { command, came: Timestamp::from_unix_millis(4), retained: false }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::Story;
 use anyhow::Result;
-use backbone::queue::{Broker, RpcClient, RpcError, RpcRequest};
+use backbone::queue::{AmqpUrl, Broker, RpcClient, RpcError, RpcRequest};
 use protocol::{Action, Command, CorrelationId, Fields, LabelMac, Reply, Turn};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -17,7 +17,12 @@ pub struct Asker {
 impl Asker {
     /// Connects to the story's RabbitMQ.
     pub async fn connect(story: &Story) -> Result<Self> {
-        let broker = Broker::connect(&story.stack.servers.amqp_url.parse()?, "asker").await?;
+        Self::connect_to(&story.stack.servers.amqp_url.parse()?).await
+    }
+
+    /// Connects to this RabbitMQ.
+    pub async fn connect_to(url: &AmqpUrl) -> Result<Self> {
+        let broker = Broker::connect(url, "asker").await?;
         let (rpc, listen) = RpcClient::open(&broker).await?;
         #[expect(clippy::disallowed_methods, reason = "aborted on drop")]
         let listening = tokio::spawn(async move {

@@ -67,8 +67,13 @@ pub struct Write {
     pub version: Option<Version>,
     /// Through which gateway.
     pub gateway: GatewayMac,
+    /// When the command came to the gateway.
+    pub came: Timestamp,
     /// When it was done.
     pub at: Timestamp,
+    /// The broker had kept the command for whoever subscribes.
+    #[serde(default)]
+    pub retained: bool,
 }
 
 impl Emulator {

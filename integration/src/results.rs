@@ -49,6 +49,12 @@ impl Results {
         expected.iter().filter(|pair| seen.contains_key(pair)).count()
     }
 
+    /// Leaves those that have no result.
+    pub fn retain_missing(&self, pairs: &mut Vec<(TaskId, LabelMac)>) {
+        let seen = self.seen.lock().expect("no panic while locked");
+        pairs.retain(|pair| !seen.contains_key(pair));
+    }
+
     /// Waits until there is a result for each of these; false when that takes too long.
     pub async fn wait_for(&self, expected: &[(TaskId, LabelMac)], limit: Duration) -> bool {
         let mut changed = self.changed.clone();

@@ -26,6 +26,8 @@ pub enum Mode {
     /// Accepts connections and forwards nothing. What was sent arrives once the mode changes, as TCP
     /// does when a network comes back.
     BlackHole,
+    /// As a black hole, but for what clients send: that arrives, and the server's answers don't.
+    HalfOpen,
     /// Resets every connection, and each new one as soon as it is accepted.
     Cut,
 }
@@ -95,25 +97,33 @@ async fn serve(client: TcpStream, server: SocketAddr, mode: watch::Receiver<Mode
 
 /// Forwards both directions until both have ended. After an error both connections are to be reset.
 async fn forward(client: &mut Connection, server: SocketAddr, mut mode: watch::Receiver<Mode>) -> io::Result<()> {
-    passable(&mut mode).await?;
+    passable(&mut mode, Direction::ToServer).await?;
     let mut server = Connection::new(TcpStream::connect(server).await?);
     // Borrowed halves: an owned one, dropped, would end its direction in order before the reset.
     let (from_client, to_client) = client.stream.split();
     let (from_server, to_server) = server.stream.split();
-    tokio::try_join!(pump(from_client, to_server, mode.clone()), pump(from_server, to_client, mode),)?;
+    tokio::try_join!(
+        pump(from_client, to_server, mode.clone(), Direction::ToServer),
+        pump(from_server, to_client, mode, Direction::ToClient),
+    )?;
     client.ended_in_order = true;
     server.ended_in_order = true;
     Ok(())
 }
 
 /// Forwards one direction until its end, and then ends it on the other side as well.
-async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: watch::Receiver<Mode>) -> io::Result<()> {
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mode: watch::Receiver<Mode>,
+    direction: Direction,
+) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_UNDER_WAY);
     let mut read_mode = mode.clone();
     let read = async move {
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
-            passable(&mut read_mode).await?;
+            passable(&mut read_mode, direction).await?;
             let length = from.read(&mut buffer).await?;
             let due = Instant::now() + delay(*read_mode.borrow());
             if length == 0 || sender.send((due, buffer[..length].to_vec())).await.is_err() {
@@ -125,13 +135,19 @@ async fn pump(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mode: watch::Receiv
     let write = async move {
         while let Some((due, chunk)) = receiver.recv().await {
             tokio::time::sleep_until(due).await;
-            passable(&mut write_mode).await?;
+            passable(&mut write_mode, direction).await?;
             to.write_all(&chunk).await?;
         }
         to.shutdown().await
     };
     tokio::try_join!(read, write)?;
     Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToServer,
+    ToClient,
 }
 
 /// A connection that is reset when dropped, unless it has ended in order.
@@ -156,15 +172,16 @@ impl Drop for Connection {
     }
 }
 
-/// Waits while the mode is a black hole. Fails if the proxy is gone.
-async fn passable(mode: &mut watch::Receiver<Mode>) -> io::Result<()> {
-    let passed = mode.wait_for(|mode| *mode != Mode::BlackHole).await;
+/// Waits while nothing passes in this direction. Fails if the proxy is gone.
+async fn passable(mode: &mut watch::Receiver<Mode>, direction: Direction) -> io::Result<()> {
+    let stuck = |mode: &Mode| *mode == Mode::BlackHole || *mode == Mode::HalfOpen && direction == Direction::ToClient;
+    let passed = mode.wait_for(|mode| !stuck(mode)).await;
     passed.map(drop).map_err(io::Error::other)
 }
 
 fn delay(mode: Mode) -> Duration {
     match mode {
         Mode::Delay(delay) => delay,
-        Mode::Pass | Mode::BlackHole | Mode::Cut => Duration::ZERO,
+        Mode::Pass | Mode::BlackHole | Mode::HalfOpen | Mode::Cut => Duration::ZERO,
     }
 }

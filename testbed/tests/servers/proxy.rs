@@ -85,6 +85,21 @@ async fn a_black_hole_takes_everything_and_gives_it_back_later() {
 }
 
 #[tokio::test]
+async fn half_open_takes_what_clients_send_and_keeps_the_answers() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap()).await.unwrap();
+    let mut client = connect(&proxy).await;
+    let (mut server, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
+    proxy.set_mode(Mode::HalfOpen);
+    client.write_all(b"x").await.unwrap();
+    assert_eq!(timeout(SOON, server.read_u8()).await.unwrap().unwrap(), b'x');
+    server.write_all(b"y").await.unwrap();
+    assert!(timeout(A_WHILE, client.read_u8()).await.is_err(), "an answer came through");
+    proxy.set_mode(Mode::Pass);
+    assert_eq!(timeout(SOON, client.read_u8()).await.unwrap().unwrap(), b'y');
+}
+
+#[tokio::test]
 async fn cut_resets_old_and_new_connections_until_it_passes_again() {
     let proxy = proxy_of_echo().await;
     let mut old = connect(&proxy).await;
