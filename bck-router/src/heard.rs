@@ -157,6 +157,7 @@ impl HeardLabels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const GATEWAY: GatewayMac = GatewayMac::from_octets([0, 0, 0, 0, 0, 1]);
     const LABEL: LabelMac = LabelMac::from_octets([0, 0, 0, 0, 0, 2]);
@@ -260,5 +261,30 @@ mod tests {
             assert_eq!(heard.hear(gateway(number), &label(last), at(131)), Verdict::Write(rssi(-60)));
         }
         assert_eq!((heard.len(), heard.hear(gateway(5), &label(3), at(131))), (5, Verdict::TooMany));
+    }
+
+    proptest! {
+        /// Whoever reports whatever, in whichever order: nothing exceeds its bound, and the counts are those of what is
+        /// kept.
+        #[test]
+        fn no_reports_exceed_the_bounds(reports in proptest::collection::vec((0..6_u8, 0..6_u8, -127_i64..=20, 0..90_i64), 1..200)) {
+            let mut heard = heard();
+            let mut second = 0;
+            for (gateway, label, dbm, later) in reports {
+                second += later;
+                let label = LabelMac::from_octets([0, 0, 0, 0, 0, label]);
+                let sighting = Sighting { label, rssi: rssi(dbm), battery_mv: None };
+                heard.hear(GatewayMac::from_octets([0, 0, 0, 0, 1, gateway]), &sighting, at(second));
+                if second % 3 == 0 {
+                    heard.tidy(at(second));
+                }
+                let mut hearers = HashMap::<LabelMac, usize>::new();
+                heard.gateways.values().flat_map(HashMap::keys).for_each(|label| *hearers.entry(*label).or_default() += 1);
+                prop_assert!(heard.gateways.values().all(|labels| labels.len() <= 2));
+                prop_assert!(hearers.values().all(|gateways| *gateways <= 2));
+                prop_assert!(heard.len() <= 5 && heard.len() == hearers.values().sum::<usize>());
+                prop_assert!(hearers.iter().all(|(label, gateways)| heard.hearers.get(label) == Some(gateways)));
+            }
+        }
     }
 }

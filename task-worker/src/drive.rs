@@ -212,6 +212,12 @@ fn settled_meanwhile(action: Action, drive: &Drive, known: Option<&LabelRecord>,
     }
 }
 
+/// It waits for so long, out of the worker's hands.
+fn waits(driven: Driven, what: WaitFor, since: Timestamp, time: Duration) -> Progress {
+    let Driven { attempts, reason, .. } = driven;
+    Progress::Waits(Pause { what, since, time, attempts, reason })
+}
+
 impl Driver {
     /// Drives one label until it has its outcome, the deadline has come, or it must wait for its gateway.
     pub(crate) async fn drive(&self, target: &Target<'_>, start: Start) -> Result<Progress, Interrupted> {
@@ -228,9 +234,7 @@ impl Driver {
                 Permit::Granted(_permit) => self.attempt(target, turn, deadline).await?,
                 Permit::Held(Held::Cancelled) => return Ok(Progress::Ended(cancelled(driven))),
                 Permit::Held(Held::Paused) => {
-                    let Driven { attempts, reason, .. } = driven;
-                    let (what, time) = (WaitFor::BatchPaused, held::time_away(paused));
-                    return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts, reason }));
+                    return Ok(waits(driven, WaitFor::BatchPaused, taken_up, held::time_away(paused)));
                 }
             };
             driven.gateway = reply.as_ref().and_then(|reply| reply.gateway).or(driven.gateway);
@@ -243,12 +247,10 @@ impl Driver {
                     return Ok(Progress::Ended(Driven { outcome, reason, acknowledged, ..driven }));
                 }
                 Step::Pause(what, told) => {
-                    let since = taken_up;
                     let Some(time) = time_to_wait(what, told, waited, left_until(deadline)) else {
                         return Ok(Progress::Ended(Driven { reason: Some(reason(what).to_owned()), ..driven }));
                     };
-                    let attempts = driven.attempts;
-                    return Ok(Progress::Waits(Pause { what, since, time, attempts, reason: None }));
+                    return Ok(waits(Driven { reason: None, ..driven }, what, taken_up, time));
                 }
                 Step::WaitForTurn => {
                     driven.reason.get_or_insert_with(|| "another command to the label was under way".to_owned());
@@ -262,8 +264,7 @@ impl Driver {
                     if delay >= LONG
                         && let Some(time) = time_to_wait(what, delay, waited, left_until(deadline))
                     {
-                        let Driven { attempts, reason, .. } = driven;
-                        return Ok(Progress::Waits(Pause { what, since: taken_up, time, attempts, reason }));
+                        return Ok(waits(driven, what, taken_up, time));
                     }
                     delay
                 }

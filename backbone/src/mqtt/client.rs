@@ -243,8 +243,9 @@ pub(super) async fn publish(client: &AsyncClient, publication: Publication) -> R
         .map_err(|_| PublishError::NotConnected)?;
     match notice.wait_async().await {
         Ok(PublishResult::Qos1(ack)) => match ack.reason {
+            rumqttc::mqttbytes::v5::PubAckReason::Success => Ok(()),
             rumqttc::mqttbytes::v5::PubAckReason::NoMatchingSubscribers => Err(PublishError::NobodyListens),
-            _ => Ok(()),
+            reason => Err(PublishError::Refused(format!("{reason:?}"))),
         },
         Ok(_) => Ok(()),
         Err(rumqttc::PublishNoticeError::V5PubAck(reason)) => Err(PublishError::Refused(format!("{reason:?}"))),

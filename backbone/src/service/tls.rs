@@ -78,7 +78,7 @@ pub fn advice(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 fn advice_on(error: &str) -> Option<String> {
     if let Some((_, names)) = error.split_once("invalid peer certificate: certificate not valid for name ") {
-        let names = names.split(" }").next().unwrap_or(names);
+        let names = names.split(": ").next().unwrap_or(names);
         return Some(format!("the server's certificate is for another name than the URL has: it is not for {names}"));
     }
     let advice = [

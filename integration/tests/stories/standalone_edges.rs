@@ -79,19 +79,13 @@ async fn a_gateway_is_nobody_else(mqtt: &str, authority: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_data_folder_that_cannot_be_written_or_is_full_is_one_sentence() -> Result<()> {
+async fn a_data_folder_that_cannot_be_written_is_one_sentence() -> Result<()> {
     // Not by permissions, which mean nothing to root: no file can be made there by anybody.
     let kernels = ["/sys/kernel", "/proc/self/task"].into_iter().find(|path| Path::new(path).is_dir());
     let kernels = kernels.context("a system without /sys and /proc")?;
     let output = run(STANDALONE, &["--data", kernels, "--mqtt-listen", "127.0.0.1:0"], &[]).await?;
     let said = one_sentence(STANDALONE, &output)?;
     ensure!(said.starts_with(&format!("the data folder {kernels} can't be ")), "it says: {said}");
-
-    let folder = tempfile::tempdir()?;
-    let data = text(&folder.path().join("data"))?;
-    let args = ["--data", &data, "--data-max-bytes", "8192", "--mqtt-listen", "127.0.0.1:0"];
-    let said = one_sentence(STANDALONE, &run(STANDALONE, &args, &[]).await?)?;
-    ensure!(said.contains("is full"), "it says: {said}");
     Ok(())
 }
 

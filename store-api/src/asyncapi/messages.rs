@@ -267,6 +267,7 @@ fn waiting() -> Wait {
         since_ms: 1_795_251_600_123,
         due_ms: 1_795_251_604_123,
         waited_ms: 0,
+        paused_ms: 0,
         first_delivery_ms: 1_795_251_600_000,
         attempts: 1,
         reason: None,
