@@ -232,10 +232,7 @@ impl Driver {
         loop {
             let reply = match self.permit(target).await? {
                 Permit::Granted(_permit) => self.attempt(target, turn, deadline).await?,
-                Permit::Held(Held::Cancelled) => return Ok(Progress::Ended(cancelled(driven))),
-                Permit::Held(Held::Paused) => {
-                    return Ok(waits(driven, WaitFor::BatchPaused, taken_up, held::time_away(paused)));
-                }
+                Permit::Held(held) => return Ok(hold(held, driven, taken_up, paused)),
             };
             driven.gateway = reply.as_ref().and_then(|reply| reply.gateway).or(driven.gateway);
             let step = step(reply.as_ref());
@@ -343,9 +340,18 @@ impl Driver {
     }
 }
 
-/// The end of a label whose batch was cancelled after these attempts.
-fn cancelled(so_far: Driven) -> Driven {
-    Driven { outcome: Outcome::Rejected, reason: Some(CANCELLED.to_owned()), ..so_far }
+/// What becomes of a label that is held, after these attempts; its batch had been paused for so long before.
+fn hold(held: Held, so_far: Driven, since: Timestamp, paused: Duration) -> Progress {
+    match held {
+        Held::Cancelled => {
+            Progress::Ended(Driven { outcome: Outcome::Rejected, reason: Some(CANCELLED.to_owned()), ..so_far })
+        }
+        Held::Paused => {
+            let Driven { attempts, reason, .. } = so_far;
+            let (what, time) = (WaitFor::BatchPaused, held::time_away(paused));
+            Progress::Waits(Pause { what, since, time, attempts, reason })
+        }
+    }
 }
 
 /// Where a label begins that has been asked so often and then waited for this.
