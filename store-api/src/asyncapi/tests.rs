@@ -84,84 +84,89 @@ fn asyncapis_tools_find_nothing_wrong_and_schemas_judge_as_the_types_do() {
 
 /// Values at the borders of what the types take, and what they say to them.
 fn samples() -> Vec<Value> {
-    let mut samples = Vec::new();
-    let mut texts = |schema: &str, texts: &[&str], takes: fn(&str) -> bool| {
-        samples.extend(texts.iter().map(|text| json!({ "schema": schema, "value": text, "valid": takes(text) })));
-    };
-    let long = "x".repeat(64);
-    let names = [
-        "",
-        "a",
-        "a.b",
-        "a-b_C9",
-        "a b",
-        "ção",
-        "a\u{7f}",
-        "a\n",
-        &long,
-        &format!("{long}x"),
-        &long.repeat(2),
-        &long.repeat(3),
-    ];
-    texts("Store", &names, |text| text.parse::<Store>().is_ok());
-    texts("Sku", &names, |text| text.parse::<Sku>().is_ok());
-    texts("TaskId", &names, |text| text.parse::<TaskId>().is_ok());
-    texts("BatchId", &names, |text| text.parse::<BatchId>().is_ok());
-    texts("CorrelationId", &names, |text| text.parse::<CorrelationId>().is_ok());
-    let prices = [
-        "0",
-        "00",
-        "1.",
-        ".5",
-        "-1",
-        "1,5",
-        "299.90",
-        "1.23456",
-        "1.2345",
-        "123456789012",
-        "1234567890123",
-        "1e3",
-        "0.99",
-    ];
-    texts("Price", &prices, |text| text.parse::<Price>().is_ok());
-    texts("Currency", &["BRL", "brl", "BR", "BRLL", "B R"], |text| text.parse::<Currency>().is_ok());
-    texts("LabelMac", &["001a2b3c4d5e", "001a2b3c4d5", "001a2b3c4d5g", ""], |text| text.parse::<LabelMac>().is_ok());
-    texts("Timestamp", &["2026-11-21T09:00:00.123Z", "2026-11-21", "soon"], |text| text.parse::<Timestamp>().is_ok());
-    let words = ["price_update", "repair", "dance", "normal", "urgent", "shown", "unreachable", ""];
-    texts("Action", &words, |text| text.parse::<Action>().is_ok());
-    texts("Priority", &words, |text| text.parse::<Priority>().is_ok());
-    texts("Outcome", &words, |text| text.parse::<Outcome>().is_ok());
+    [identifiers(), words(), messages(), orders()].concat()
+}
 
-    let mut values = |schema: &str, values: &[Value], takes: fn(&[u8]) -> bool| {
-        let judged =
-            |value: &Value| json!({ "schema": schema, "value": value, "valid": takes(value.to_string().as_bytes()) });
-        samples.extend(values.iter().map(judged));
-    };
-    let max = Version::MAX.get();
-    values("Version", &[json!(0), json!(max), json!(max + 1), json!(-1), json!(1.5), json!("1")], is::<Version>);
+fn texts<S: AsRef<str>>(schema: &str, texts: &[S], takes: fn(&str) -> bool) -> Vec<Value> {
+    let judged = |text: &S| json!({ "schema": schema, "value": text.as_ref(), "valid": takes(text.as_ref()) });
+    texts.iter().map(judged).collect()
+}
+
+fn values(schema: &str, values: &[Value], takes: fn(&[u8]) -> bool) -> Vec<Value> {
+    let judged =
+        |value: &Value| json!({ "schema": schema, "value": value, "valid": takes(value.to_string().as_bytes()) });
+    values.iter().map(judged).collect()
+}
+
+fn identifiers() -> Vec<Value> {
+    let lengths = [0, 1, 64, 65, 128, 129].map(|length| "x".repeat(length));
+    let others = ["a.b", "a-b_C9", "a b", "ção", "a\u{7f}", "a\n"].map(str::to_owned);
+    let names = [&lengths[..], &others, &["ç".repeat(64)]].concat();
+    [
+        texts("Store", &names, |text| text.parse::<Store>().is_ok()),
+        texts("Sku", &names, |text| text.parse::<Sku>().is_ok()),
+        texts("TaskId", &names, |text| text.parse::<TaskId>().is_ok()),
+        texts("BatchId", &names, |text| text.parse::<BatchId>().is_ok()),
+        texts("CorrelationId", &names, |text| text.parse::<CorrelationId>().is_ok()),
+    ]
+    .concat()
+}
+
+fn words() -> Vec<Value> {
+    let prices = ["0", "00", "1.", ".5", "-1", "1,5", "299.90", "1.23456", "1.2345", "1e3", "0.99"];
+    let long_prices = ["123456789012", "1234567890123"];
+    let macs = ["001a2b3c4d5e", "001a2b3c4d5", "001a2b3c4d5g", ""];
+    let words = ["price_update", "repair", "dance", "normal", "urgent", "shown", "unreachable", ""];
+    [
+        texts("Price", &[&prices[..], &long_prices].concat(), |text| text.parse::<Price>().is_ok()),
+        texts("Currency", &["BRL", "brl", "BR", "BRLL", "B R"], |text| text.parse::<Currency>().is_ok()),
+        texts("LabelMac", &macs, |text| text.parse::<LabelMac>().is_ok()),
+        texts("Timestamp", &["2026-11-21T09:00:00.123Z", "2026-11-21", "soon"], |text| {
+            text.parse::<Timestamp>().is_ok()
+        }),
+        texts("Action", &words, |text| text.parse::<Action>().is_ok()),
+        texts("Priority", &words, |text| text.parse::<Priority>().is_ok()),
+        texts("Outcome", &words, |text| text.parse::<Outcome>().is_ok()),
+    ]
+    .concat()
+}
+
+/// What gateways and store backends say.
+fn messages() -> Vec<Value> {
+    let readable: fn(&[u8]) -> bool = |body| Report::parse(body).is_ok_and(|report| report.nonsense == 0);
     let ack = json!({"deviceMac": "001a2b3c4d5e", "ack": true});
-    values("Answer", &variants(&ack, &["deviceMac", "ack"]), |body| Answer::parse(body).is_ok());
+    let task = json!({"task_id": "t", "store": "s", "action": "blink", "sku": "k",
+        "fields": {"name": "n", "price": "1", "x": true}});
+    let report = json!({"labels": [{"mac": "001a2b3c4d5e", "rssi": -61}], "online": true});
+    let strange = json!({"labels": [{"mac": "001a2b3c4d5e", "rssi": 50}]});
+    let max = Version::MAX.get();
+    let versions = [json!(0), json!(max), json!(max + 1), json!(-1), json!(1.5), json!("1")];
+    [
+        values("Version", &versions, is::<Version>),
+        values("Answer", &variants(&ack, &["deviceMac", "ack"]), |body| Answer::parse(body).is_ok()),
+        values("Task", &variants(&task, &["task_id", "store", "action"]), |body| Task::parse(body).is_ok()),
+        values("Report", &[report, strange], readable),
+    ]
+    .concat()
+}
+
+/// What the backbone says.
+fn orders() -> Vec<Value> {
     let command = json!({"id": "a", "deviceMac": "001a2b3c4d5e", "type": "ping", "unknown": [1]});
-    values("Command", &variants(&command, &["id", "deviceMac", "type"]), is::<Command>);
     let result = json!({"task_id": "t", "store": "s", "label": "001a2b3c4d5e", "outcome": "shown", "attempts": 1,
         "latency_ms": 3, "at": "2026-11-21T09:00:00Z"});
     let needed = ["task_id", "store", "label", "outcome", "attempts", "latency_ms", "at"];
-    values("ResultMessage", &variants(&result, &needed), is::<ResultMessage>);
     let reply = json!({"deviceMac": "001a2b3c4d5e", "outcome": "no_route"});
-    values("Reply", &variants(&reply, &["deviceMac", "outcome"]), is::<Reply>);
-    let wait = json!({"for": "next_attempt", "since_ms": 1, "due_ms": 2, "waited_ms": 3, "first_delivery_ms": 4, "attempts": 5});
-    values(
-        "Wait",
-        &variants(&wait, &["for", "since_ms", "due_ms", "waited_ms", "first_delivery_ms", "attempts"]),
-        is::<Wait>,
-    );
-    let task = json!({"task_id": "t", "store": "s", "action": "blink", "sku": "k", "fields": {"name": "n", "price": "1", "x": true}});
-    values("Task", &variants(&task, &["task_id", "store", "action"]), |body| Task::parse(body).is_ok());
-    let report = json!({"labels": [{"mac": "001a2b3c4d5e", "rssi": -61}], "online": true});
-    values("Report", &variants(&report, &[]), |body| Report::parse(body).is_ok_and(|report| report.nonsense == 0));
-    let strange = json!({"labels": [{"mac": "001a2b3c4d5e", "rssi": 50}]});
-    values("Report", &[strange], |body| Report::parse(body).is_ok_and(|report| report.nonsense == 0));
-    samples
+    let wait = json!({"for": "next_attempt", "since_ms": 1, "due_ms": 2, "waited_ms": 3, "first_delivery_ms": 4,
+        "attempts": 5});
+    let times = ["for", "since_ms", "due_ms", "waited_ms", "first_delivery_ms", "attempts"];
+    [
+        values("Command", &variants(&command, &["id", "deviceMac", "type"]), is::<Command>),
+        values("ResultMessage", &variants(&result, &needed), is::<ResultMessage>),
+        values("Reply", &variants(&reply, &["deviceMac", "outcome"]), is::<Reply>),
+        values("Wait", &variants(&wait, &times), is::<Wait>),
+    ]
+    .concat()
 }
 
 /// The message as it is, without each of what it needs, and with each of that of another kind.
