@@ -24,6 +24,7 @@ mod restart_rabbitmq;
 mod rolling_restart;
 mod shuffled_versions;
 mod sku;
+mod slow_gateway;
 mod standalone;
 mod start_order;
 mod store_api;
