@@ -141,7 +141,7 @@ impl Event for Carried {
             Some(version) => format!("writes version {}", version.get()),
             None => "carries out a command".to_owned(),
         };
-        let retained = if self.retained { ", retained," } else { "" };
+        let retained = if self.retained { ", retained" } else { "" };
         let age = self.began().map(|began| self.came.unix_millis() - began.unix_millis());
         let age = age.map_or(String::new(), |age| format!(", which came {age} ms after the RPC began"));
         (self.at, format!("gateway {} {what} for RPC {}{retained}{age}", self.gateway, self.rpc))

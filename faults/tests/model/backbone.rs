@@ -475,7 +475,7 @@ impl Model {
         for rpc in std::mem::take(&mut self.gateways[gateway].waiting) {
             self.agenda.later(1, Step::Arrive(rpc));
         }
-        if let Some(Sent(rpc)) = self.gateways[gateway].retained.clone() {
+        if let Some(Sent(rpc)) = self.gateways[gateway].retained {
             self.agenda.later(2, Step::Write(rpc, true));
         }
     }

@@ -27,6 +27,7 @@ mod restart_rabbitmq;
 mod rolling_restart;
 mod shuffled_versions;
 mod sku;
+mod slow_gateway;
 mod standalone;
 mod standalone_edges;
 mod start_order;
