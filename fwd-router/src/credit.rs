@@ -89,9 +89,8 @@ pub(crate) async fn count(
     loop {
         let mut sent = Vec::new();
         tokio::select! {
-            many = uncounted.recv_many(&mut sent, MOST) => match many {
-                0 => break,
-                _ => {}
+            many = uncounted.recv_many(&mut sent, MOST) => if many == 0 {
+                break;
             },
             () = closed.cancelled(), if !uncounted.is_closed() => {
                 uncounted.close();

@@ -2,8 +2,7 @@
 
 use crate::{
     asyncapi, backlog, batches, bindings, control, counts, dead, enqueue, gateways, guard::guard, labels,
-    metrics::Metrics,
-    out_of_date, page, problem::Problem, tokens::Tokens,
+    metrics::Metrics, out_of_date, page, problem::Problem, tokens::Tokens,
 };
 use axum::{Json, Router, http::StatusCode, middleware, routing::get};
 use backbone::{
