@@ -238,12 +238,11 @@ impl Driver {
                     return Ok(Progress::Ended(Driven { outcome, reason, acknowledged, ..driven }));
                 }
                 Step::Pause(what, told) => {
-                    let since = taken_up;
                     let Some(time) = time_to_wait(what, told, waited, left_until(deadline)) else {
                         return Ok(Progress::Ended(Driven { reason: Some(reason(what).to_owned()), ..driven }));
                     };
-                    let attempts = driven.attempts;
-                    return Ok(Progress::Waits(Pause { what, since, time, attempts, reason: None }));
+                    let pause = Pause { what, since: taken_up, time, attempts: driven.attempts, reason: None };
+                    return Ok(Progress::Waits(pause));
                 }
                 Step::WaitForTurn => {
                     driven.reason.get_or_insert_with(|| "another command to the label was under way".to_owned());
