@@ -346,11 +346,7 @@ fn hold(held: Held, so_far: Driven, since: Timestamp, paused: Duration) -> Progr
         Held::Cancelled => {
             Progress::Ended(Driven { outcome: Outcome::Rejected, reason: Some(CANCELLED.to_owned()), ..so_far })
         }
-        Held::Paused => {
-            let Driven { attempts, reason, .. } = so_far;
-            let (what, time) = (WaitFor::BatchPaused, held::time_away(paused));
-            Progress::Waits(Pause { what, since, time, attempts, reason })
-        }
+        Held::Paused => waits(so_far, WaitFor::BatchPaused, since, held::time_away(paused)),
     }
 }
 
