@@ -13,7 +13,7 @@ in_both_forms! {
     a_batch_is_followed_through_an_outage_of_the_ledger,
 }
 
-const PRODUCTS: u32 = 40_000;
+const PRODUCTS: u32 = 15_000;
 
 async fn a_broker_that_is_killed_while_tasks_are_sent_loses_none(form: Form) {
     let mut office = Office::with(form, ServersConfig { own_rabbitmq: true, ..ServersConfig::default() }).await;
@@ -33,7 +33,7 @@ async fn a_broker_that_is_killed_while_tasks_are_sent_loses_none(form: Form) {
     rabbitmq.start_again().await.unwrap();
     let answer = running.end().await;
     assert_eq!(answer.code, Some(0), "{answer:?}");
-    assert!(answer.stdout.starts_with("40,000 tasks sent in "), "{answer:?}");
+    assert!(answer.stdout.starts_with("15,000 tasks sent in "), "{answer:?}");
 
     let there = office.backlog(amqp::TASKS).await as usize;
     let mut bodies: HashMap<_, _> = HashMap::new();
