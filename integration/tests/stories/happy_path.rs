@@ -21,6 +21,10 @@ async fn two_thousand_labels_show_their_prices() -> Result<()> {
     story.check_books().await?;
     let shown = story.metric("task_worker_outcomes_total{outcome=\"shown\"}").await?;
     assert_eq!(shown, 4000.0);
+    // Such as a command that Redis does not let a role give.
+    for refused in ["fwd_router_registry_errors_total", "bck_router_registry_errors_total"] {
+        assert_eq!(story.metric(refused).await?, 0.0, "{refused}");
+    }
     story.end().await
 }
 
