@@ -34,7 +34,7 @@ pub struct Config {
     #[arg(long, default_value_t = 200)]
     pub rate: u32,
 
-    /// The folder for faults-<seed>.md and faults-<seed>.json
+    /// The folder for faults-SEED.md and faults-SEED.json
     #[arg(long, default_value = "target/faults")]
     pub out: PathBuf,
 
