@@ -8,6 +8,8 @@ use std::{collections::HashMap, time::Duration};
 const WEIGHT: f32 = 0.3;
 /// A battery that differs by so many mV from what was written is written: noise is less.
 const BATTERY_CHANGE_MV: u16 = 50;
+/// Samples of one gateway are counted for so long, which is what one sample is for.
+const SAMPLES_COUNTED: Duration = Duration::from_secs(30 * 60);
 
 /// When a sighting is worth writing.
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ pub(crate) struct HeardLabels {
     /// How many gateways hear each label.
     hearers: HashMap<LabelMac, usize>,
     pairs: usize,
+    /// How many samples were taken of each gateway since when. A sample outlives its pair by a day: a gateway that hears
+    /// other labels every two minutes must not leave all of them behind.
+    samples: HashMap<GatewayMac, (Timestamp, usize)>,
 }
 
 /// What to do about a sighting.
@@ -61,7 +66,7 @@ pub(crate) enum Verdict {
 
 impl HeardLabels {
     pub(crate) fn new(policy: HeardPolicy) -> Self {
-        Self { policy, gateways: HashMap::new(), hearers: HashMap::new(), pairs: 0 }
+        Self { policy, gateways: HashMap::new(), hearers: HashMap::new(), pairs: 0, samples: HashMap::new() }
     }
 
     /// Takes in one sighting. The caller writes what it is told to.
@@ -115,11 +120,20 @@ impl HeardLabels {
         true
     }
 
-    /// Whether a sample is to be kept of a sighting that is written: once in each half hour.
+    /// Whether a sample is to be kept of a sighting that is written: once in each half hour of the label, and of as many
+    /// labels as the gateway may report. At the start of counting they may be due twice.
     pub(crate) fn is_sample(&mut self, gateway: GatewayMac, label: LabelMac, now: Timestamp) -> bool {
         let heard = self.gateways.get_mut(&gateway).and_then(|labels| labels.get_mut(&label));
         let span = signal_span(label, now);
-        heard.is_some_and(|heard| std::mem::replace(&mut heard.sampled, span) != span)
+        if heard.is_none_or(|heard| std::mem::replace(&mut heard.sampled, span) == span) {
+            return false;
+        }
+        let (since, samples) = self.samples.entry(gateway).or_insert((now, 0));
+        if is_over(*since, now) {
+            (*since, *samples) = (now, 0);
+        }
+        *samples += 1;
+        *samples <= 2 * self.policy.labels_per_gateway
     }
 
     /// Forgets what was not heard for long.
@@ -139,6 +153,7 @@ impl HeardLabels {
             !labels.is_empty()
         });
         self.hearers.retain(|_, gateways| *gateways > 0);
+        self.samples.retain(|_, (since, _)| !is_over(*since, now));
     }
 
     /// Forgets everything: Redis has, too.
@@ -152,6 +167,10 @@ impl HeardLabels {
     pub(crate) fn len(&self) -> usize {
         self.pairs
     }
+}
+
+fn is_over(since: Timestamp, now: Timestamp) -> bool {
+    now.unix_millis().abs_diff(since.unix_millis()) >= SAMPLES_COUNTED.as_millis() as u64
 }
 
 #[cfg(test)]
@@ -229,6 +248,22 @@ mod tests {
             samples += usize::from(heard.is_sample(GATEWAY, LABEL, at(second)));
         }
         assert!((4..=5).contains(&samples), "{samples} in two hours");
+    }
+
+    #[test]
+    fn a_gateway_that_hears_others_all_the_time_leaves_few_samples() {
+        let mut heard = heard();
+        let mut samples = 0;
+        for minute in 0..60 {
+            for last in 0..2 {
+                let label = LabelMac::from_octets([0, 0, 0, 0, minute, last]);
+                let seen = at(i64::from(minute) * 60);
+                heard.tidy(seen);
+                heard.hear(GATEWAY, &Sighting { label, ..see(-60) }, seen);
+                samples += usize::from(heard.is_sample(GATEWAY, label, seen));
+            }
+        }
+        assert_eq!(samples, 2 * 2 * 2, "twice its labels in each of two half hours");
     }
 
     #[test]
