@@ -20,7 +20,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Answers that go to Redis in one round trip.
@@ -63,12 +66,15 @@ impl Answers {
         let this = Arc::new(self);
         // The receive maximum bounds what is in hand.
         let in_hand = TaskTracker::new();
+        // One chunk at a time is with Redis: what comes meanwhile is the next one, so that chunks grow with the load.
+        let turns = Arc::new(Semaphore::new(1));
         loop {
             let mut chunk = Vec::with_capacity(CHUNK);
+            let turn = Arc::clone(&turns).acquire_owned().await;
             tokio::select! {
                 count = inbox.recv_many(&mut chunk, CHUNK) => match count {
                     0 => break,
-                    _ => drop(in_hand.spawn(Arc::clone(&this).route(chunk))),
+                    _ => drop(in_hand.spawn(Arc::clone(&this).route(chunk, turn.ok()))),
                 },
                 () = closed.cancelled(), if !inbox.is_closed() => inbox.close(),
             }
@@ -77,8 +83,8 @@ impl Answers {
         in_hand.wait().await;
     }
 
-    /// Routes what arrived together: one round trip to Redis, then each by itself.
-    async fn route(self: Arc<Self>, messages: Vec<Incoming>) {
+    /// Routes what arrived together: one round trip to Redis, in which the turn ends, then each by itself.
+    async fn route<T>(self: Arc<Self>, messages: Vec<Incoming>, turn: T) {
         let came = Instant::now();
         self.metrics.answers.inc_by(messages.len() as u64);
         let mut taken = Vec::with_capacity(messages.len());
@@ -94,6 +100,7 @@ impl Answers {
         }
         let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
         let finished = self.finish(&answers).await;
+        drop(turn);
         let this = &self;
         let (mut answered, mut dropped) = (Vec::with_capacity(taken.len()), Vec::new());
         let mut releases = Vec::with_capacity(taken.len());
@@ -104,7 +111,7 @@ impl Answers {
                 Some(Finished::Reply { id, reply_to }) => {
                     answered.push(Answered { id, reply_to, reply: heard.reply(), answer: message, came });
                 }
-                finished => dropped.push(this.drop_answer(message, heard, finished)),
+                finished => dropped.push(Box::pin(this.drop_answer(message, heard, finished))),
             }
         }
         for outgoing in Outgoing::pack(answered) {

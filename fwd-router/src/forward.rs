@@ -104,8 +104,8 @@ impl Forwarder {
 
     /// Forwards what was delivered together: one round trip to Redis, then each request by itself. A message is settled
     /// when all of its requests are with the MQTT broker, or answered. If the session is lost before, it is delivered
-    /// again, and those that were sent are found under their IDs.
-    pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler) {
+    /// again, and those that were sent are found under their IDs. The turn ends as soon as Redis is not needed any more.
+    pub(crate) async fn forward<T>(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler, turn: T) {
         let mut requests = Vec::with_capacity(deliveries.len());
         let mut unsettled = Unsettled { messages: Vec::with_capacity(deliveries.len()), settler };
         let (at, began) = (now(), Instant::now());
@@ -126,6 +126,7 @@ impl Forwarder {
         }
         let started = self.start(&requests).await;
         let admitted = self.parts.admit(&requests, started).await;
+        drop(turn);
         let ends = requests.into_iter().zip(admitted).map(|(request, admitted)| self.end(request, admitted, began));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
         unsettled.settle_unreadable().await;
@@ -175,7 +176,8 @@ impl Forwarder {
         tracing::debug!(rpc.id = %request.head.id, device.mac = %request.head.label, ?admitted, ?end, "request");
         let name = end.name();
         if let Some(reply) = end.reply(request.head.label) {
-            self.reply(&request, &reply).await;
+            // Rare, like each that is boxed below: the future of a command that is simply sent stays small.
+            Box::pin(self.reply(&request, &reply)).await;
         }
         self.parts.metrics.count(name, began.elapsed());
         request.message
@@ -185,7 +187,8 @@ impl Forwarder {
     /// gateway gets the command, so it is sent again under the same ID, and the lease is kept.
     async fn send(&self, request: &Request, gateway: GatewayMac) -> End {
         let Some(client) = self.broker_of(gateway).await else {
-            return self.give_up(request, gateway, format!("no broker that gateway {gateway} reported on")).await;
+            let reason = format!("no broker that gateway {gateway} reported on");
+            return Box::pin(self.give_up(request, gateway, reason)).await;
         };
         loop {
             let Some(left) = request.time_left() else { return End::Nothing };
@@ -194,9 +197,11 @@ impl Forwarder {
                 Ok(Ok(())) => return End::Sent,
                 Ok(Err(PublishError::Unknown)) => {
                     self.parts.metrics.published_again.inc();
-                    let _ = tokio::time::timeout(left, client.connected()).await;
+                    let _ = tokio::time::timeout(left, Box::pin(client.connected())).await;
                 }
-                Ok(Err(error)) => return self.give_up(request, gateway, format!("gateway {gateway}: {error}")).await,
+                Ok(Err(error)) => {
+                    return Box::pin(self.give_up(request, gateway, format!("gateway {gateway}: {error}"))).await;
+                }
                 Err(_) => return End::Nothing,
             }
         }
@@ -206,7 +211,7 @@ impl Forwarder {
         let known = self.parts.directory.get().get(&gateway).map(|state| state.broker.clone());
         let broker = match known {
             Some(broker) => broker,
-            None => self.parts.registry.gateway(gateway).await.ok()??.broker,
+            None => Box::pin(self.parts.registry.gateway(gateway)).await.ok()??.broker,
         };
         self.parts.client(&broker)
     }

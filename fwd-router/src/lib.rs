@@ -27,7 +27,7 @@ use forward::Forwarder;
 use metrics::Metrics;
 use protocol::names::amqp;
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// At most so many requests go to Redis in one round trip.
@@ -107,11 +107,17 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
+    // One chunk at a time is with Redis: what comes meanwhile is the next one, so that chunks grow with the load.
+    let turns = Arc::new(Semaphore::new(1));
     let ended = loop {
+        let chunk = async {
+            let turn = Arc::clone(&turns).acquire_owned().await;
+            requests.next_chunk().await.map(|chunk| (chunk, turn))
+        };
         tokio::select! {
-            chunk = requests.next_chunk() => match chunk {
-                Ok((chunk, settler)) => {
-                    let forward = Arc::clone(&forwarder).forward(chunk, settler);
+            chunk = chunk => match chunk {
+                Ok(((chunk, settler), turn)) => {
+                    let forward = Arc::clone(&forwarder).forward(chunk, settler, turn.ok());
                     in_hand.spawn(over.clone().run_until_cancelled_owned(forward));
                 }
                 Err(error) => break Ended::Lost(error.into()),

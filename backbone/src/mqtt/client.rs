@@ -201,7 +201,7 @@ impl Client {
         let publisher = self.link.borrow().client.clone();
         let client = match publisher {
             Some(Publisher::Remote(client)) => client,
-            Some(Publisher::Embedded(local)) => return local.publish(publication).await,
+            Some(Publisher::Embedded(local)) => return Box::pin(local.publish(publication)).await,
             None => return Err(PublishError::NotConnected),
         };
         publish(&client, publication).await

@@ -3,6 +3,7 @@
 use super::{
     ClientError, ClientOptions, Incoming,
     client::{Ack, Link, Publisher, Subscription},
+    coalesce::Coalesced,
 };
 use crate::service::{Backoff, advice};
 use rumqttc::{
@@ -70,6 +71,9 @@ fn mqtt_options(options: &ClientOptions) -> Result<MqttOptions, String> {
         .set_outgoing_inflight_upper_limit(options.receive_maximum)
         .set_request_channel_capacity(usize::from(options.receive_maximum) + REQUEST_QUEUE)
         .set_max_request_batch(64)
+        .set_socket_connector(|host, network| async move {
+            Ok(Coalesced::new(rumqttc::default_socket_connect(host, network).await?))
+        })
         .set_ack_mode(if manual { AckMode::Manual } else { AckMode::Automatic });
     Ok(mqtt)
 }

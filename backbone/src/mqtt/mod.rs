@@ -10,6 +10,7 @@
 //! a [`Tap`] between the gateway and its broker.
 
 mod client;
+mod coalesce;
 mod connection;
 mod embedded;
 pub mod gateway;

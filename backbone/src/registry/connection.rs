@@ -124,12 +124,12 @@ impl RedisRegistry {
     }
 
     /// Makes these calls of one script in one round trip; loads it first where Redis has lost it.
-    pub(super) async fn run_script(
+    pub(super) async fn run_script<T: FromRedisValue>(
         &self,
         script: &Script,
         calls: impl ExactSizeIterator<Item = Cmd>,
         doing: &'static str,
-    ) -> Result<Vec<Vec<String>>, RegistryError> {
+    ) -> Result<Vec<T>, RegistryError> {
         if calls.len() == 0 {
             return Ok(Vec::new());
         }

@@ -1,12 +1,13 @@
 -- Takes the RPC that a gateway's answer belongs to. The state is described in start.lua.
 -- KEYS: 1 RPC state of the label.
 -- ARGV: 1 gateway that answered, 2 id or '', 3 status to end the RPC with, 4 '1' if the command was carried out.
+-- Returns 'reply <id>,<reply queue>', or one word that says why not.
 local gateway, id = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local state = redis.call('HMGET', KEYS[1], 'lease', 'fence', 'via', 'echo')
 local lease, fence, via, echo = state[1], state[2], state[3], state[4] or ''
-if not lease then return {'unknown'} end
+if not lease then return 'unknown' end
 local number, renewed, holder = lease:match('^(%d+) (%d+)(.*)$')
 local lid, lgateway, lversion, reply_to, deadline
 if holder ~= '' then
@@ -15,17 +16,17 @@ end
 
 local function late(version)
   local back = ARGV[4] == '1' and version ~= '' and fence and tonumber(version) < tonumber(fence)
-  return {'late', back and '1' or '0'}
+  return back and 'gone_back' or 'late'
 end
 
 local function end_lease(status)
   local fields = {
     'lease', number .. ' ' .. renewed,
-    'e' .. number % 8, lid .. ',' .. lgateway .. ',' .. lversion .. ',' .. status .. ',' .. string.format('%.0f', now),
+    'e' .. number % 8, lid .. ',' .. lgateway .. ',' .. lversion .. ',' .. status .. ',' .. string.format('%d', now),
   }
   if status ~= 'd' then
     fields[5] = 'failed'
-    fields[6] = string.format('%s,%.0f;', lgateway, now) .. (redis.call('HGET', KEYS[1], 'failed') or '')
+    fields[6] = string.format('%s,%d;', lgateway, now) .. (redis.call('HGET', KEYS[1], 'failed') or '')
   end
   if via ~= gateway then
     fields[#fields + 1] = 'via'
@@ -39,13 +40,13 @@ local function end_lease(status)
 end
 
 if lid and (lid == id or id == '' and lgateway == gateway) then
-  if lgateway ~= gateway then return {'wrong_gateway'} end
+  if lgateway ~= gateway then return 'wrong_gateway' end
   if now > tonumber(deadline) then
     end_lease('l')
     return late(lversion)
   end
   end_lease(ARGV[3])
-  return {'reply', lid, reply_to}
+  return 'reply ' .. lid .. ',' .. reply_to
 end
 
 local seen, elsewhere = false, false
@@ -65,6 +66,6 @@ for i = newest, newest - 7, -1 do
     end
   end
 end
-if seen then return {'duplicate'} end
-if elsewhere or id == '' and lid then return {'wrong_gateway'} end
-return {'unknown'}
+if seen then return 'duplicate' end
+if elsewhere or id == '' and lid then return 'wrong_gateway' end
+return 'unknown'

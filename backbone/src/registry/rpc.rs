@@ -136,7 +136,7 @@ impl Registry {
         let offline = offline.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let script = &redis.scripts.start;
         let calls = requests.iter().map(|request| start_call(script.get_hash(), request, policy, &offline));
-        let answers = redis.run_script(script, calls, "starting RPCs").await?;
+        let answers: Vec<String> = redis.run_script(script, calls, "starting RPCs").await?;
         answers.iter().map(|answer| read_started(answer)).collect()
     }
 
@@ -152,7 +152,7 @@ impl Registry {
         };
         let script = &redis.scripts.finish;
         let calls = answers.iter().map(|answer| finish_call(script.get_hash(), answer));
-        let results = redis.run_script(script, calls, "finishing RPCs").await?;
+        let results: Vec<String> = redis.run_script(script, calls, "finishing RPCs").await?;
         results.iter().map(|result| read_finished(result)).collect()
     }
 
@@ -175,7 +175,7 @@ impl Registry {
             call.arg(u8::from(why == NotSent::Failed));
             call
         });
-        redis.run_script(script, calls, "giving leases back").await?;
+        let _: Vec<String> = redis.run_script(script, calls, "giving leases back").await?;
         Ok(())
     }
 }
@@ -206,29 +206,36 @@ fn finish_call(script: &str, answer: &Finish) -> Cmd {
     call
 }
 
-fn read_started(answer: &[String]) -> Result<Started, RegistryError> {
-    let words: Vec<_> = answer.iter().map(String::as_str).collect();
-    let started = match *words.as_slice() {
-        ["send", gateway] => gateway.parse().ok().map(Started::Send),
-        ["no_route"] => Some(Started::NoRoute),
-        ["busy"] => Some(Started::Busy),
-        ["superseded"] => Some(Started::Superseded),
-        ["expired"] => Some(Started::Expired),
-        ["done"] => Some(Started::Done),
-        _ => None,
+fn read_started(answer: &str) -> Result<Started, RegistryError> {
+    let started = match answer.split_once(' ') {
+        Some(("send", gateway)) => gateway.parse().ok().map(Started::Send),
+        Some(_) => None,
+        None => match answer {
+            "no_route" => Some(Started::NoRoute),
+            "busy" => Some(Started::Busy),
+            "superseded" => Some(Started::Superseded),
+            "expired" => Some(Started::Expired),
+            "done" => Some(Started::Done),
+            _ => None,
+        },
     };
-    started.ok_or_else(|| RegistryError::Answer(answer.join(" ")))
+    started.ok_or_else(|| RegistryError::Answer(answer.to_owned()))
 }
 
-fn read_finished(answer: &[String]) -> Result<Finished, RegistryError> {
-    let words: Vec<_> = answer.iter().map(String::as_str).collect();
-    let finished = match *words.as_slice() {
-        ["reply", id, reply_to] => id.parse().ok().map(|id| Finished::Reply { id, reply_to: reply_to.to_owned() }),
-        ["late", back] => Some(Finished::Late { gone_back: back == "1" }),
-        ["duplicate"] => Some(Finished::Duplicate),
-        ["wrong_gateway"] => Some(Finished::WrongGateway),
-        ["unknown"] => Some(Finished::Unknown),
-        _ => None,
+fn read_finished(answer: &str) -> Result<Finished, RegistryError> {
+    let finished = match answer.split_once(' ') {
+        Some(("reply", rpc)) => rpc
+            .split_once(',')
+            .and_then(|(id, reply_to)| Some(Finished::Reply { id: id.parse().ok()?, reply_to: reply_to.to_owned() })),
+        Some(_) => None,
+        None => match answer {
+            "late" => Some(Finished::Late { gone_back: false }),
+            "gone_back" => Some(Finished::Late { gone_back: true }),
+            "duplicate" => Some(Finished::Duplicate),
+            "wrong_gateway" => Some(Finished::WrongGateway),
+            "unknown" => Some(Finished::Unknown),
+            _ => None,
+        },
     };
-    finished.ok_or_else(|| RegistryError::Answer(answer.join(" ")))
+    finished.ok_or_else(|| RegistryError::Answer(answer.to_owned()))
 }

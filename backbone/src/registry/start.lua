@@ -3,6 +3,7 @@
 -- ARGV: 1 id, 2 version or '', 3 reply queue, 4 time left in ms, 5 '1' if this RPC may have been started before,
 --       6 quarantine in ms, 7 age in ms at which a route is stale, 8 time in ms to keep the state, 9 hysteresis in dB,
 --       10 age in ms up to which a failure of a gateway counts, 11 gateways that are offline, separated by commas.
+-- Returns 'send <gateway>', or one word that says why not.
 -- The state is a hash of
 --   lease:  'number renewed', and while an RPC is in flight, or in quarantine after it,
 --           ' id,gateway,version,reply queue,deadline,held until' after that: how many RPCs there were, and when the
@@ -26,12 +27,12 @@ local fields = {}
 if holder ~= '' then
   local lid, gateway, lversion, deadline, held = holder:match('^ ([^,]*),([^,]*),([^,]*),[^,]*,(%d+),(%d+)$')
   if lid == id then -- a redelivered request: the same command again, while there is time
-    if now > tonumber(deadline) then return {'expired'} end
-    return {'send', gateway}
+    if now > tonumber(deadline) then return 'expired' end
+    return 'send ' .. gateway
   end
   if now < tonumber(held) then
-    if version ~= '' and fence and tonumber(version) < tonumber(fence) then return {'superseded'} end
-    return {'busy'}
+    if version ~= '' and fence and tonumber(version) < tonumber(fence) then return 'superseded' end
+    return 'busy'
   end
   fields = {'e' .. number % 8, lid .. ',' .. gateway .. ',' .. lversion .. ',t,' .. deadline}
   failed = gateway .. ',' .. deadline .. ';' .. (failed or '')
@@ -40,10 +41,10 @@ if ARGV[5] == '1' then
   local ended = redis.call('HMGET', KEYS[2], 'e0', 'e1', 'e2', 'e3', 'e4', 'e5', 'e6', 'e7')
   if fields[2] then ended[number % 8 + 1] = fields[2] end
   for i = 1, 8 do
-    if ended[i] and ended[i]:sub(1, #id + 1) == id .. ',' then return {'done'} end
+    if ended[i] and ended[i]:sub(1, #id + 1) == id .. ',' then return 'done' end
   end
 end
-if version ~= '' and fence and tonumber(version) < tonumber(fence) then return {'superseded'} end
+if version ~= '' and fence and tonumber(version) < tonumber(fence) then return 'superseded' end
 
 local failures
 if failed and failed ~= '' then
@@ -77,7 +78,7 @@ for i = 1, #routes, 2 do
     redis.call('HDEL', KEYS[1], gateway)
   end
 end
-if not best then return {'no_route'} end
+if not best then return 'no_route' end
 
 local deadline = now + tonumber(ARGV[4])
 local held = deadline
@@ -88,7 +89,7 @@ local renew = now - renewed > keep / 24
 if renew then renewed = now end
 local count = #fields
 fields[count + 1] = 'lease'
-fields[count + 2] = string.format('%d %s %s,%s,%s,%s,%.0f,%.0f',
+fields[count + 2] = string.format('%d %s %s,%s,%s,%s,%d,%d',
   number + 1, renewed, id, best, version, ARGV[3], deadline, held)
 if version ~= '' and version ~= fence then
   fields[count + 3] = 'fence'
@@ -96,4 +97,4 @@ if version ~= '' and version ~= fence then
 end
 redis.call('HSET', KEYS[2], unpack(fields))
 if renew then redis.call('PEXPIRE', KEYS[2], keep) end
-return {'send', best}
+return 'send ' .. best

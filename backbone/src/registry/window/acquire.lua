@@ -26,7 +26,7 @@ local function admit(id, time_left)
   latest = math.max(latest, deadline)
   in_flight = in_flight + 1
   known[id] = true
-  added[#added + 1] = string.format('%.0f', deadline)
+  added[#added + 1] = string.format('%d', deadline)
   added[#added + 1] = id
   return 'a'
 end
@@ -72,7 +72,7 @@ for i = 1, #ids do
   else
     result, wait = through_window(id, turn, time_left)
   end
-  if wait then result = string.format('%s%.0f', result, math.max(math.ceil(wait), 50)) end
+  if wait then result = string.format('%s%d', result, math.max(math.ceil(wait), 50)) end
   results[i] = result
 end
 if added[1] then
@@ -85,5 +85,5 @@ local left = 0
 if open_until == 0 and failures == 0 and math.max(next_turn, again) <= now then
   left = math.max(math.floor(places() - in_flight), 0)
 end
-results[#results + 1] = string.format('%.0f', left)
+results[#results + 1] = string.format('%d', left)
 return results

@@ -32,7 +32,7 @@ for i = 1, #ids do
   local how = string.lower(letter)
   local uncounted = not deadline and letter ~= how and not ended[id]
   if uncounted then
-    early[#early + 1] = string.format('%.0f', now)
+    early[#early + 1] = string.format('%d', now)
     early[#early + 1] = id
     deadline = latest
   end
@@ -56,7 +56,7 @@ for i = 1, #ids do
   end
 end
 if early[1] then
-  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now - 5000))
+  redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', string.format('%d', now - 5000))
   redis.call('ZADD', KEYS[3], unpack(early))
   redis.call('PEXPIRE', KEYS[3], 10000)
 end

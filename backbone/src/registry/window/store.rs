@@ -80,7 +80,8 @@ impl RedisRegistry {
                 call
             })
             .collect();
-        let answers = self.run_script(script, calls.into_iter(), "asking for places in gateways' windows").await?;
+        let answers: Vec<Vec<String>> =
+            self.run_script(script, calls.into_iter(), "asking for places in gateways' windows").await?;
         let mut answers = asking().zip(answers).map(|(asking, answer)| read_acquired(asking.rpcs.len(), &answer));
         let results = gateways.iter().map(|asking| match asking.rpcs.len() {
             0 => Ok(Acquired::default()),
@@ -102,7 +103,8 @@ impl RedisRegistry {
             let call = calls.entry(*gateway).or_insert_with(|| call(script.get_hash(), *gateway, policy, at));
             call.arg(id.as_str()).arg(how.letter(*was_sent));
         }
-        self.run_script(script, calls.into_values(), "giving places in gateways' windows back").await?;
+        let _: Vec<Vec<String>> =
+            self.run_script(script, calls.into_values(), "giving places in gateways' windows back").await?;
         Ok(())
     }
 

@@ -64,18 +64,18 @@ end
 
 local function save()
   redis.call('SET', KEYS[1], string.format(
-    '%.17g %.17g %.17g %.17g %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s', limit, interval, next_turn, again, since,
+    '%.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %s', limit, interval, next_turn, again, since,
     done, latest, answered, cut, failures, open_until, open_for, probe), 'PX', ARGV[8])
 end
 
 -- RPCs whose answers were lost make room: they are over by themselves.
-local overdue = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now), 'WITHSCORES')
+local overdue = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%d', now), 'WITHSCORES')
 for i = 1, #overdue, 2 do
   local id, deadline = overdue[i], tonumber(overdue[i + 1])
   if id ~= probe and deadline > cut then halve() end
   if id == probe or deadline > answered then fail(id, deadline) end
 end
 if overdue[1] then
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%.0f', now))
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', '(' .. string.format('%d', now))
 end
 local in_flight = redis.call('ZCARD', KEYS[2])
