@@ -21,8 +21,8 @@ pub(crate) enum Admitted {
 impl Parts {
     /// Takes places in the windows of the gateways that the labels' routes lead to: unasked where many are left, else
     /// by one more round trip, since labels and gateways lie in different hash slots. The leases of those that get none
-    /// are given back.
-    pub(crate) async fn admit(&self, requests: &[Request], started: Vec<Started>) -> Vec<Admitted> {
+    /// are given back. The turn ends when what is the same for all is asked.
+    pub(crate) async fn admit<T>(&self, requests: &[Request], started: Vec<Started>, turn: T) -> Vec<Admitted> {
         let mut by_gateway: BTreeMap<GatewayMac, Vec<usize>> = BTreeMap::new();
         let mut admitted = Vec::with_capacity(started.len());
         for (index, started) in started.into_iter().enumerate() {
@@ -57,6 +57,7 @@ impl Parts {
                 by_gateway.values().map(|indexes| vec![Admission::Admitted; indexes.len()]).collect()
             }
         };
+        drop(turn);
         for ((gateway, indexes), admissions) in by_gateway.into_iter().zip(admissions) {
             for (index, admission) in indexes.into_iter().zip(admissions) {
                 admitted[index] = match admission {

@@ -104,7 +104,7 @@ impl Forwarder {
 
     /// Forwards what was delivered together: one round trip to Redis, then each request by itself. A message is settled
     /// when all of its requests are with the MQTT broker, or answered. If the session is lost before, it is delivered
-    /// again, and those that were sent are found under their IDs. The turn ends as soon as Redis is not needed any more.
+    /// again, and those that were sent are found under their IDs. Another chunk may ask Redis when the turn has ended.
     pub(crate) async fn forward<T>(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler, turn: T) {
         let mut requests = Vec::with_capacity(deliveries.len());
         let mut unsettled = Unsettled { messages: Vec::with_capacity(deliveries.len()), settler };
@@ -125,8 +125,7 @@ impl Forwarder {
             unsettled.messages.push((ticket, requests.len() - before));
         }
         let started = self.start(&requests).await;
-        let admitted = self.parts.admit(&requests, started).await;
-        drop(turn);
+        let admitted = self.parts.admit(&requests, started, turn).await;
         let ends = requests.into_iter().zip(admitted).map(|(request, admitted)| self.end(request, admitted, began));
         let mut ends = ends.collect::<FuturesUnordered<_>>().ready_chunks(crate::CHUNK);
         unsettled.settle_unreadable().await;

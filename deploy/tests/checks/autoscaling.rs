@@ -63,6 +63,29 @@ async fn every_role_is_scaled_by_one_scaler() -> Result<()> {
 }
 
 #[tokio::test]
+async fn both_scalers_count_the_same_queues() -> Result<()> {
+    let queries: Vec<_> = adapter_rules(&overlays::production().await?, "externalRules")?
+        .iter()
+        .map(|rule| text(rule, "/metricsQuery").to_owned())
+        .collect();
+    let keda = overlays::with_keda().await?;
+    let triggers = keda.of_kind("ScaledObject").flat_map(|scaler| list(scaler, "/spec/triggers"));
+    let queues = triggers.filter(|trigger| trigger["type"] == "rabbitmq").map(|trigger| {
+        let name = text(trigger, "/metadata/queueName");
+        match name.strip_prefix('^').and_then(|name| name.strip_suffix('$')) {
+            Some(pattern) if text(trigger, "/metadata/useRegex") == "true" => format!("queue=~\"{pattern}\""),
+            _ => format!("queue=\"{name}\""),
+        }
+    });
+    let queues: Vec<_> = queues.collect();
+    ensure!(queues.len() == queries.len(), "{queues:?} beside {queries:?}");
+    for queue in queues {
+        ensure!(queries.iter().any(|query| query.contains(&queue)), "the adapter does not count {queue}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn scaling_down_does_not_flap() -> Result<()> {
     let (hpa, keda) = (overlays::production().await?, overlays::with_keda().await?);
     let behaviours: Vec<_> = (hpa.of_kind("HorizontalPodAutoscaler").map(|scaler| (scaler, "/spec/behavior")))
