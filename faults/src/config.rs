@@ -22,6 +22,10 @@ pub struct Config {
     #[arg(long)]
     pub only: Option<String>,
 
+    /// Pairs of faults from the beginning, instead of each fault by itself first
+    #[arg(long)]
+    pub pairs: bool,
+
     /// How many labels are emulated
     #[arg(long, default_value_t = 20_000)]
     pub labels: u32,

@@ -58,15 +58,15 @@ pub(crate) struct Blow {
     pub(crate) lasts: Duration,
 }
 
-/// Every fault once, in an order by the seed, and then pairs for ever.
-pub(crate) fn plan(seed: u64, gateways: u32, only: Option<&str>) -> impl Iterator<Item = Blow> {
+/// Every fault once, in an order by the seed, unless there are to be only pairs; and then pairs for ever.
+pub(crate) fn plan(seed: u64, gateways: u32, only: Option<&str>, pairs: bool) -> impl Iterator<Item = Blow> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut faults = all(&mut random, gateways);
     if let Some(only) = only {
         faults.retain(|fault| fault.to_string().contains(only));
     }
     random.shuffle(&mut faults);
-    let mut at = 0;
+    let mut at = if pairs { faults.len() } else { 0 };
     std::iter::from_fn(move || {
         let lasts = Duration::from_millis(random.u64(LASTS_MS));
         let single = faults.get(at).cloned();
@@ -81,7 +81,7 @@ pub(crate) fn plan(seed: u64, gateways: u32, only: Option<&str>) -> impl Iterato
 }
 
 fn all(random: &mut fastrand::Rng, gateways: u32) -> Vec<Fault> {
-    let network = [Mode::Cut, Mode::BlackHole, Mode::HalfOpen, Mode::Delay(SLOW)].map(Harm::Network);
+    let network = [Mode::Cut, Mode::BlackHole, Mode::HalfOpen, Mode::Mute, Mode::Delay(SLOW)].map(Harm::Network);
     let processes = [Harm::Kill, Harm::Restart, Harm::Freeze];
     let mut faults = Vec::new();
     let mut add = |target, harms: &[Harm]| faults.extend(harms.iter().map(|&harm| Fault { target, harm }));
@@ -162,6 +162,7 @@ impl fmt::Display for Fault {
             Harm::Network(Mode::Cut) => " cut off",
             Harm::Network(Mode::BlackHole) => " unheard",
             Harm::Network(Mode::HalfOpen) => " half open",
+            Harm::Network(Mode::Mute) => " mute",
             Harm::Network(Mode::Delay(_) | Mode::Pass) => " slow",
             Harm::Flush => " flushed",
             Harm::Offline => " offline",
@@ -187,7 +188,7 @@ mod tests {
     fn every_component_is_hurt_and_then_pairs_of_them() {
         let mut random = fastrand::Rng::with_seed(1);
         let count = all(&mut random, 10).len();
-        let blows: Vec<_> = plan(1, 10, None).take(count + 100).collect();
+        let blows: Vec<_> = plan(1, 10, None, false).take(count + 100).collect();
         for (role, number) in cast() {
             let name = format!("{role} {number}");
             assert!(blows.iter().take(count).any(|blow| blow.to_string().starts_with(&name)), "{name}");
@@ -199,11 +200,12 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_plan() {
-        let names = |seed| plan(seed, 10, None).take(200).map(|blow| blow.to_string()).collect::<Vec<_>>();
+        let names = |seed| plan(seed, 10, None, false).take(200).map(|blow| blow.to_string()).collect::<Vec<_>>();
         assert_eq!(names(3), names(3));
         assert_ne!(names(3), names(4));
-        let only: Vec<_> = plan(3, 10, Some("Redis")).take(50).map(|blow| blow.to_string()).collect();
+        let only: Vec<_> = plan(3, 10, Some("Redis"), false).take(50).map(|blow| blow.to_string()).collect();
         assert!(only.iter().all(|name| name.contains("Redis")), "{only:?}");
-        assert_eq!(plan(3, 10, Some("Nobody")).count(), 0);
+        assert_eq!(plan(3, 10, Some("Nobody"), false).count(), 0);
+        assert!(plan(3, 10, None, true).take(50).all(|blow| blow.faults.len() == 2));
     }
 }

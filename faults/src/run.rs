@@ -61,7 +61,7 @@ pub async fn run(config: &Config) -> Result<Report> {
     tokio::time::sleep(WARM_UP).await;
 
     let (began, mut struck) = (Instant::now(), Vec::new());
-    let blows = plan(config.seed, config.gateways, config.only.as_deref());
+    let blows = plan(config.seed, config.gateways, config.only.as_deref(), config.pairs);
     for blow in blows.take(config.faults) {
         if began.elapsed() >= config.time() {
             break;

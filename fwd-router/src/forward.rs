@@ -20,6 +20,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Why no gateway gets a command.
+const TOO_LARGE: &str = "command_too_large";
+
 /// What lives longer than a session.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
@@ -61,6 +64,7 @@ impl End {
             Self::Reply(ReplyOutcome::NoRoute, _) => "no_route",
             Self::Reply(ReplyOutcome::Busy, _) => "busy",
             Self::Reply(ReplyOutcome::Superseded, _) => "superseded",
+            Self::Reply(ReplyOutcome::Nack, _) => "too_large",
             Self::Reply(_, _) => "expired",
         }
     }
@@ -163,6 +167,7 @@ impl Forwarder {
     /// Ends a request, and tells which message it came in.
     async fn end(&self, request: Request, admitted: Admitted, began: Instant) -> usize {
         let end = match admitted {
+            _ if request.is_too_large() => End::Reply(ReplyOutcome::Nack, Some(TOO_LARGE.to_owned())),
             Admitted::Send(gateway) => self.send(&request, gateway).await,
             Admitted::Full(retry_after) => End::Wait(WaitFor::GatewayFull, retry_after),
             Admitted::Failing(retry_after) => End::Wait(WaitFor::GatewayFailing, retry_after),
@@ -182,21 +187,31 @@ impl Forwarder {
         request.message
     }
 
-    /// Sends the command. A connection that is lost before the broker's acknowledgement leaves open whether the
-    /// gateway gets the command, so it is sent again under the same ID, and the lease is kept.
+    /// Sends the command. A connection that is lost before the broker's acknowledgement, or a router that was killed
+    /// before, leaves open whether the gateway gets the command: so it is sent again under the same ID, and whatever
+    /// comes of that, the lease is kept until the deadline.
     async fn send(&self, request: &Request, gateway: GatewayMac) -> End {
         let Some(client) = self.broker_of(gateway).await else {
             let reason = format!("no broker that gateway {gateway} reported on");
             return Box::pin(self.give_up(request, gateway, reason)).await;
         };
+        let mut may_be_there = request.redelivered;
         loop {
             let Some(left) = request.time_left() else { return End::Nothing };
             let publish = client.publish(publication(request, gateway, left));
             match tokio::time::timeout(left, publish).await {
                 Ok(Ok(())) => return End::Sent,
                 Ok(Err(PublishError::Unknown)) => {
+                    may_be_there = true;
                     self.parts.metrics.published_again.inc();
                     let _ = tokio::time::timeout(left, Box::pin(client.connected())).await;
+                }
+                Ok(Err(PublishError::NotConnected)) if may_be_there => {
+                    let _ = tokio::time::timeout(left, Box::pin(client.connected())).await;
+                }
+                Ok(Err(error)) if may_be_there => {
+                    tracing::debug!(rpc.id = %request.head.id, "it may have been sent before: {error}");
+                    return End::Nothing;
                 }
                 Ok(Err(error)) => {
                     return Box::pin(self.give_up(request, gateway, format!("gateway {gateway}: {error}"))).await;
@@ -283,7 +298,11 @@ impl Unsettled {
     }
 }
 
+/// `None`: it is not to be started.
 fn start_of(request: &Request, again: bool) -> Option<Start> {
+    if request.is_too_large() {
+        return None;
+    }
     Some(Start {
         id: request.head.id.clone(),
         label: request.head.label,

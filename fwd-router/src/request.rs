@@ -5,6 +5,10 @@ use protocol::{CommandHead, CorrelationId, Timestamp, Turn};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// A command has at most so many bytes. A larger one could not be delivered: brokers drop in silence, or end the connection
+/// over, what a client has said that it can't take.
+const MAX_COMMAND_BYTES: usize = 256 * 1024;
+
 /// An RPC request that can be worked on.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -55,6 +59,11 @@ impl Request {
         let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
         let deadline = left.map(|left| Instant::now() + left);
         Ok(Self { message, head, body, reply_to, turn: delivery.turn, redelivered: delivery.redelivered, deadline })
+    }
+
+    /// No gateway would take it.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.body.len() > MAX_COMMAND_BYTES
     }
 
     /// How long whoever asks still waits.

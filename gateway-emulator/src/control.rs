@@ -147,6 +147,7 @@ fn describe_gateway(store: &Store, index: usize) -> Value {
         "hanging": *gateway.hanging.borrow(),
         "broker": status.broker,
         "connections": status.connections,
+        "refused": status.refused,
         "protocol": format!("{:?}", store.config.version_of(index)).to_lowercase(),
         "echo": format!("{:?}", gateway.echo).to_lowercase(),
         "hears": store.floor().hears(index).len(),

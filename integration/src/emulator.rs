@@ -45,6 +45,8 @@ pub struct Hearer {
 pub struct EmulatedGateway {
     /// Its MAC.
     pub mac: GatewayMac,
+    /// It is connected, and has said so.
+    pub online: bool,
     /// How many commands came to it.
     pub commands: u64,
 }

@@ -56,6 +56,11 @@ pub(crate) fn still(wait: &Wait, batch: Option<BatchState>, at: Timestamp) -> Op
             let away = i64::try_from(time_away(wait.paused(at)).as_millis()).unwrap_or(i64::MAX);
             Some(Wait { due_ms: at.unix_millis().saturating_add(away), ..wait.clone() })
         }
+        // From now on its deadline comes no closer.
+        (Some(BatchState::Paused), WaitFor::GatewayFailing | WaitFor::NextAttempt) if is_early(wait, at) => {
+            let (since_ms, away) = (at.unix_millis(), i64::try_from(FIRST_WAIT.as_millis()).unwrap_or(i64::MAX));
+            Some(Wait { what: WaitFor::BatchPaused, since_ms, due_ms: since_ms.saturating_add(away), ..wait.clone() })
+        }
         _ => is_early(wait, at).then(|| wait.clone()),
     }
 }
@@ -107,6 +112,10 @@ mod tests {
         assert_eq!(due(WaitFor::BatchPaused, Some(Paused), 10), Some(25_000), "for as long again");
         let longer = still(&wait(WaitFor::BatchPaused), Some(Paused), at(100)).unwrap();
         assert_eq!((longer.due_ms, longer.since_ms), (164_000, 0), "it has been paused all the time");
+        let failing = still(&wait(WaitFor::GatewayFailing), Some(Paused), at(5)).unwrap();
+        assert_eq!((failing.what, failing.due_ms), (WaitFor::BatchPaused, 7_000), "its deadline stands still");
+        assert_eq!(failing.paused(at(9)).as_secs(), 5 + 4, "from when that was noticed");
+        assert_eq!(due(WaitFor::GatewayFailing, Some(Running), 5), Some(10_000));
         assert_eq!(due(WaitFor::BatchPaused, None, 5), Some(10_000), "a repair's, which the label tells");
         assert_eq!(due(WaitFor::BatchPaused, None, 10), None);
     }

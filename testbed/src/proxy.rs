@@ -28,6 +28,8 @@ pub enum Mode {
     BlackHole,
     /// As a black hole, but for what clients send: that arrives, and the server's answers don't.
     HalfOpen,
+    /// The other way round: what the server sends arrives, and what clients send doesn't.
+    Mute,
     /// Resets every connection, and each new one as soon as it is accepted.
     Cut,
 }
@@ -174,7 +176,13 @@ impl Drop for Connection {
 
 /// Waits while nothing passes in this direction. Fails if the proxy is gone.
 async fn passable(mode: &mut watch::Receiver<Mode>, direction: Direction) -> io::Result<()> {
-    let stuck = |mode: &Mode| *mode == Mode::BlackHole || *mode == Mode::HalfOpen && direction == Direction::ToClient;
+    let stuck = |mode: &Mode| match mode {
+        // What was held back is lost with the connection.
+        Mode::BlackHole | Mode::Cut => true,
+        Mode::HalfOpen => direction == Direction::ToClient,
+        Mode::Mute => direction == Direction::ToServer,
+        Mode::Pass | Mode::Delay(_) => false,
+    };
     let passed = mode.wait_for(|mode| !stuck(mode)).await;
     passed.map(drop).map_err(io::Error::other)
 }
@@ -182,6 +190,6 @@ async fn passable(mode: &mut watch::Receiver<Mode>, direction: Direction) -> io:
 fn delay(mode: Mode) -> Duration {
     match mode {
         Mode::Delay(delay) => delay,
-        Mode::Pass | Mode::BlackHole | Mode::HalfOpen | Mode::Cut => Duration::ZERO,
+        Mode::Pass | Mode::BlackHole | Mode::HalfOpen | Mode::Mute | Mode::Cut => Duration::ZERO,
     }
 }

@@ -39,11 +39,14 @@ pub(super) async fn run(
             Ok(mqtt) => {
                 let (client, events) = AsyncClient::builder(mqtt).build();
                 let mut connection = Connection { options: &options, client, events, inbox: &inbox, link: &link };
-                connection.live(&closing).await
+                let ended = connection.live(&closing).await;
+                // Before the event loop goes, and whoever waits for an acknowledgement hears that none will come: to
+                // send again, he must not find this connection.
+                disconnected(&link);
+                ended
             }
             Err(error) => (false, error),
         };
-        link.send_modify(|link| (link.client, link.subscribed) = (None, false));
         if closing.is_cancelled() {
             return;
         }
@@ -59,6 +62,10 @@ pub(super) async fn run(
             () = closing.cancelled() => {}
         }
     }
+}
+
+fn disconnected(link: &watch::Sender<Link>) {
+    link.send_modify(|link| (link.client, link.subscribed) = (None, false));
 }
 
 fn mqtt_options(options: &ClientOptions) -> Result<MqttOptions, String> {

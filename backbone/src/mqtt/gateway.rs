@@ -66,6 +66,8 @@ pub struct GatewayStatus {
     pub broker: usize,
     /// How often it was online.
     pub connections: u64,
+    /// How many messages the broker refused, for good; MQTT 3.1.1 does not tell.
+    pub refused: u64,
 }
 
 /// Too many answers wait already; this one was dropped.

@@ -7,6 +7,7 @@ use super::{
 use argon2::{Argon2, Params, PasswordHasher, password_hash::SaltString};
 use backbone::mqtt::{
     Client, ClientOptions, EmbeddedBroker, EmbeddedError, EmbeddedOptions, Incoming, PublishError, Subscription,
+    gateway::{Gateway, GatewayOptions, MqttVersion},
 };
 use protocol::names::mqtt::{Channel, SHARED_RESPONSES, topic};
 use std::time::Duration;
@@ -109,6 +110,24 @@ async fn a_gateway_with_credentials_is_itself() {
     }
     gateway.publish(&own(Channel::Status), b"{}").await;
     assert_eq!(gateway.puback().await, 0);
+    drop(gateway);
+    broker.end().await;
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_counted_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(passwords(&folder)).await;
+    let (sender, mut answers) = mpsc::channel(10);
+    join(&broker, Some(ANSWERS), sender).await;
+    let url = format!("mqtt://{GATEWAY}:one@{}", broker.broker.address().unwrap());
+    let (mac, brokers) = (GATEWAY, vec![url.parse().unwrap()]);
+    let options = GatewayOptions { mac, brokers, first_broker: 0, version: MqttVersion::V5 };
+    let gateway = Gateway::start(options, mpsc::channel(10).0, &broker.tracker);
+    gateway.answer_as(OTHER, b"forged".to_vec(), None).unwrap();
+    gateway.answer(b"own".to_vec(), None).unwrap();
+    assert_eq!(next(&mut answers).await.payload, b"own");
+    timeout(MINUTE, gateway.status().wait_for(|status| status.refused == 1)).await.unwrap().unwrap();
     drop(gateway);
     broker.end().await;
 }

@@ -25,6 +25,7 @@ mod restart_mongodb;
 mod restart_mosquitto;
 mod restart_rabbitmq;
 mod rolling_restart;
+mod rpc_matrix;
 mod shuffled_versions;
 mod sku;
 mod slow_gateway;

@@ -115,13 +115,17 @@ async fn cut_resets_old_and_new_connections_until_it_passes_again() {
 }
 
 #[tokio::test]
-async fn a_black_hole_can_be_cut() {
-    let proxy = proxy_of_echo().await;
-    let mut socket = connect(&proxy).await;
-    proxy.set_mode(Mode::BlackHole);
-    tokio::time::sleep(A_WHILE).await;
-    proxy.set_mode(Mode::Cut);
-    assert!(timeout(SOON, socket.read_u8()).await.unwrap().is_err());
+async fn what_was_held_back_is_lost_when_it_is_cut() {
+    for mode in [Mode::BlackHole, Mode::HalfOpen, Mode::Mute] {
+        let proxy = proxy_of_echo().await;
+        let mut socket = connect(&proxy).await;
+        echo(&mut socket).await.unwrap();
+        proxy.set_mode(mode);
+        socket.write_all(b"hello").await.unwrap();
+        assert!(timeout(A_WHILE, socket.read_u8()).await.is_err(), "{mode:?}: an answer came through");
+        proxy.set_mode(Mode::Cut);
+        assert!(timeout(SOON, socket.read_u8()).await.unwrap().is_err(), "{mode:?}");
+    }
 }
 
 #[tokio::test]

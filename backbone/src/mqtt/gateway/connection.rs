@@ -151,7 +151,7 @@ impl Outbox {
                 }
                 Some(how) = taken.next() => {
                     alive = true;
-                    self.taken(options, how).await;
+                    self.taken(options, status, how).await;
                 }
                 Some(answer) = self.answers.recv(), if room => self.send(publisher, answer, &mut taken).await,
                 Some(report) = self.reports.recv(), if room || !ask => {
@@ -165,7 +165,7 @@ impl Outbox {
         }
         self.leaving = true;
         if *self.wanted.borrow() != Wanted::Cut {
-            let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.leave(options, publisher, taken)).await;
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.leave(options, publisher, status, taken)).await;
         }
         None
     }
@@ -190,8 +190,9 @@ impl Outbox {
     }
 
     /// The oldest unacknowledged message was taken, or will not be.
-    async fn taken(&mut self, options: &GatewayOptions, how: Taken) {
+    async fn taken(&mut self, options: &GatewayOptions, status: &watch::Sender<GatewayStatus>, how: Taken) {
         if let Taken::Refused(reason) = &how {
+            status.send_modify(|status| status.refused += 1);
             tracing::warn!(gateway.mac = %options.mac, reason, "the broker refused an answer");
         }
         match how {
@@ -205,6 +206,7 @@ impl Outbox {
         &mut self,
         options: &GatewayOptions,
         publisher: &Publisher,
+        status: &watch::Sender<GatewayStatus>,
         mut taken: FuturesOrdered<BoxFuture<'static, Taken>>,
     ) {
         if *self.wanted.borrow() == Wanted::Closed {
@@ -214,7 +216,7 @@ impl Outbox {
         }
         self.send(publisher, presence(options, false), &mut taken).await;
         while let Some(how) = taken.next().await {
-            self.taken(options, how).await;
+            self.taken(options, status, how).await;
         }
         publisher.disconnect(LEAVE_TIMEOUT).await;
         // The event loop ends when it has sent the DISCONNECT.

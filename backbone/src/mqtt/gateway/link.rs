@@ -226,8 +226,9 @@ enum Notice {
 impl Notice {
     async fn taken(self) -> Taken {
         match self {
-            Self::V5(Some(notice)) => match notice.wait_async().await {
-                Ok(_) => Taken::Yes,
+            // An acknowledgement may say that the broker took nothing.
+            Self::V5(Some(notice)) => match notice.wait_completion_async().await {
+                Ok(()) => Taken::Yes,
                 Err(rumqttc::PublishNoticeError::V5PubAck(reason)) => Taken::Refused(format!("{reason:?}")),
                 Err(_) => Taken::Unknown,
             },

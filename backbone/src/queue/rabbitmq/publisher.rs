@@ -2,7 +2,7 @@
 
 use crate::queue::{Message, QueueError, Routed, error::Doing, publisher::lines};
 use lapin::{
-    BasicProperties, Channel, Confirmation, PublisherConfirm,
+    BasicProperties, Channel, Confirmation, ConnectionStatus, PublisherConfirm,
     options::{BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -11,29 +11,49 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
+use tokio::time::timeout;
+
+/// A broker that answers heartbeats and says for so long nothing of a message will never say anything: the session is
+/// given up, and what was not settled in it is delivered again.
+const CONFIRM_LIMIT: Duration = Duration::from_secs(60);
 
 /// Publishes on one channel, in confirm mode. Clones share the channel.
 #[derive(Debug, Clone)]
 pub(in crate::queue) struct Publisher {
     channel: Channel,
+    connection: ConnectionStatus,
 }
 
 impl Publisher {
     pub(super) async fn open(connection: &lapin::Connection) -> Result<Self, QueueError> {
         let channel = connection.create_channel().await.doing("opening a channel")?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.doing("asking for confirms")?;
-        Ok(Self { channel })
+        Ok(Self { channel, connection: connection.status().clone() })
     }
 
     pub(in crate::queue) async fn publish(&self, message: Message<'_>) -> Result<Routed, QueueError> {
         let sent = basic_publish(&self.channel, &message).await.doing("publishing a message")?;
-        match sent.await.doing("waiting for the broker's confirm")? {
+        let confirmed = in_time(sent, || self.connection.blocked()).await?;
+        match confirmed.doing("waiting for the broker's confirm")? {
             Confirmation::Ack(None) => Ok(Routed::Yes),
             Confirmation::Ack(Some(_)) => Ok(Routed::Nowhere),
             Confirmation::Nack(_) | Confirmation::NotRequested => {
                 Err(QueueError::Refused(message.routing_key.to_owned()))
             }
+        }
+    }
+}
+
+/// Waits for a confirm, but not for ever; where the broker has said that it takes nothing for now, as long as that lasts.
+async fn in_time<T>(confirm: impl Future<Output = T>, blocked: impl Fn() -> bool) -> Result<T, QueueError> {
+    let mut confirm = pin!(confirm);
+    loop {
+        match timeout(CONFIRM_LIMIT, confirm.as_mut()).await {
+            Ok(confirmed) => return Ok(confirmed),
+            Err(_) if blocked() => {}
+            Err(_) => return Err(QueueError::Lost(format!("a message was not confirmed within {CONFIRM_LIMIT:?}"))),
         }
     }
 }
@@ -102,4 +122,27 @@ fn properties(message: &Message<'_>) -> BasicProperties {
         properties = properties.with_headers(headers);
     }
     properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, future::pending};
+    use tokio::time::{Instant, sleep};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_confirm_that_never_comes_ends_the_session() {
+        let began = Instant::now();
+        let error = in_time(pending::<()>(), || false).await.unwrap_err();
+        assert!(matches!(error, QueueError::Lost(_)), "{error}");
+        assert_eq!(began.elapsed(), CONFIRM_LIMIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_takes_nothing_for_now_is_waited_for() {
+        let looks = Cell::new(0);
+        let blocked = || looks.replace(looks.get() + 1) < 9;
+        assert!(in_time(sleep(10 * CONFIRM_LIMIT), &blocked).await.is_ok());
+        assert!(in_time(sleep(2 * CONFIRM_LIMIT), &blocked).await.is_err());
+    }
 }

@@ -20,7 +20,9 @@ local function complete(full)
   else
     done = done + 1
     if now - since >= 500 then
-      interval = math.min(math.max((interval + (now - since) / done) / 2, 1), 10000)
+      -- What was measured over an outage tells nothing, and a line that it made long would stay so.
+      local measured = math.min((now - since) / done, interval * 8)
+      interval = math.min(math.max((interval + measured) / 2, 1), 10000)
       since, done = now, 0
     end
   end

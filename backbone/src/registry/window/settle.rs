@@ -8,6 +8,9 @@ use std::collections::HashSet;
 const FULL: f64 = 0.75;
 /// Completions are counted for this long, in ms, before they say how far apart they are: they come in batches.
 const COUNT_FOR: Millis = 500;
+/// Completions are taken to be so many times as far apart as they were before, at most: what was measured over an outage
+/// tells nothing, and a line that it made long would stay so.
+const MOST_SLOWER: f64 = 8.0;
 /// Those who send without asking tell within this time, in ms, or never.
 const EARLY_FOR: Millis = 5000;
 
@@ -94,7 +97,7 @@ impl Window {
             self.done += 1;
             let counted_for = now - self.since;
             if counted_for >= COUNT_FOR {
-                let measured = counted_for as f64 / f64::from(self.done);
+                let measured = (counted_for as f64 / f64::from(self.done)).min(self.interval * MOST_SLOWER);
                 self.interval = ((self.interval + measured) / 2.0).clamp(1.0, LONGEST_INTERVAL);
                 (self.since, self.done) = (now, 0);
             }

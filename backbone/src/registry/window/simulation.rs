@@ -215,6 +215,21 @@ fn nobody_waits_much_longer_than_its_turn() {
 }
 
 #[test]
+fn an_outage_makes_no_long_line() {
+    let policy = WindowPolicy::default();
+    let mut window = Window::new(&policy);
+    let ask = |label| Ask { id: id(label, 0), claim: Claim::Asks(Turn::Newcomer), time_left: TIME_LEFT };
+    window.acquire(&(0..15).map(ask).collect::<Vec<_>>(), &policy, BEGIN);
+    release(&mut window, id(0, 0), Ended::Acknowledged, &policy, BEGIN + 5);
+    // For a while no answer comes through.
+    let back = BEGIN + 14 * SECOND;
+    release(&mut window, id(1, 0), Ended::Acknowledged, &policy, back);
+    let admissions = window.acquire(&(100..300).map(ask).collect::<Vec<_>>(), &policy, back).admissions;
+    let Some(Admission::Full { retry_after }) = admissions.last() else { panic!("{admissions:?}") };
+    assert!(*retry_after < Duration::from_secs(10), "the last of 200 waits for {retry_after:?}");
+}
+
+#[test]
 fn urgent_labels_find_a_place_in_the_midst_of_bulk() {
     let policy = WindowPolicy::default();
     let mut window = Window::new(&policy);
