@@ -96,7 +96,9 @@ impl OpenError {
     pub(super) fn of_io(folder: PathBuf, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { folder },
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { folder },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { folder }
+            }
             _ => Self::Other { folder, source: Box::new(error) },
         }
     }
