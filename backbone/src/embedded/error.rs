@@ -28,7 +28,9 @@ pub enum OpenError {
         folder: PathBuf,
     },
     /// A newer version of this program made it.
-    #[error("the data folder {folder} has schema version {found}, and this program knows none after {known}")]
+    #[error(
+        "the data folder {folder} was made by a newer version of this program (schema {found}, this one knows up to {known}): run that one"
+    )]
     Newer {
         /// The folder.
         folder: PathBuf,

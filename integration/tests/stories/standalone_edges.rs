@@ -142,6 +142,24 @@ async fn a_full_disk_is_one_sentence_and_nothing_is_touched() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_data_folder_of_a_newer_version_is_one_sentence_and_stays_as_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // The first time it makes the folder, and ends because it can't listen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let args = ["--data", &text(folder.path())?, "--mqtt-listen", &taken.local_addr()?.to_string()];
+    run(STANDALONE, &args, &[]).await?;
+    let file = folder.path().join("esl.db");
+    let mut bytes = std::fs::read(&file)?;
+    // The version of what is in it (https://sqlite.org/fileformat2.html#user_version_number).
+    bytes[60..64].copy_from_slice(&1_000_000_u32.to_be_bytes());
+    std::fs::write(&file, &bytes)?;
+    let said = one_sentence(STANDALONE, &run(STANDALONE, &args, &[]).await?)?;
+    ensure!(said.contains("newer"), "it says: {said}");
+    ensure!(std::fs::read(&file)? == bytes, "the file has changed");
+    Ok(())
+}
+
 fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).context("a path is not UTF-8")
 }
