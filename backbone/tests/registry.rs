@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 
+#[path = "registry/answers.rs"]
+mod answers;
 #[path = "registry/differential.rs"]
 mod differential;
 #[path = "registry/windows.rs"]
 mod windows;
 
+use answers::{answers_are_those_of_all_workers_of_late, it_is_remembered_who_was_asked};
 use backbone::registry::{
     Finish, Finished, GatewayState, MemoryRegistry, NotSent, RedisUrl, Registry, RouteEntry, RpcPolicy, Start, Started,
 };
@@ -60,6 +63,8 @@ on_every_back_end! {
     a_battery_is_kept_per_label_and_takes_no_part_in_routing,
     signal_strengths_are_kept_for_a_day,
     gateways_are_where_they_last_reported,
+    answers_are_those_of_all_workers_of_late,
+    it_is_remembered_who_was_asked,
     a_place_is_taken_once_and_given_back,
     a_lost_answer_frees_its_place_and_opens_the_breaker,
     gateways_do_not_share_a_window,

@@ -75,7 +75,10 @@ Examples:
 
 It plays the backbone against one gateway, by docs/PROTOCOL.md, and says check by check what the gateway does right and
 wrong. It writes test prices to labels that the gateway hears: take labels that hang on no shelf, and a broker that no
-backbone is connected to, such as a Mosquitto of your own. (The broker inside standalone lets nobody listen to gateways.)
+backbone is connected to, such as a Mosquitto of your own. Or that of a standalone, as its user inspector, whom it lets in
+from its own machine, or with the password in its --mqtt-credentials:
+  esl gateway-check --mqtt mqtt://inspector@127.0.0.1:1883 --mac 00:fa:7e:00:00:01
+Then its backbone must have no prices for these labels: it would put them right.
 
 With --tap the gateway is to be connected to that address instead of the broker. Then it can also be seen how it connects,
 and its connection be cut: last will, session and return are checked.

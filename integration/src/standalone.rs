@@ -74,6 +74,21 @@ impl StandaloneStory {
         Ok(())
     }
 
+    /// Enqueues tasks over HTTP, each confirmed, while the backbone runs.
+    pub async fn post(&mut self, tasks: &[Task]) -> Result<()> {
+        let url = format!("{}/v1/stores/{}/tasks", self.process.api_url(), Backend::store());
+        let answer = testbed::http_builder().build()?.post(url).json(tasks).send().await?;
+        let status = answer.status();
+        ensure!(status.is_success(), "{status} to tasks: {}", answer.text().await?);
+        self.enqueued.extend(tasks.iter().map(|task| (task.clone(), task.labels.clone().unwrap_or_default())));
+        Ok(())
+    }
+
+    /// Waits until this holds.
+    pub async fn until(&self, what: &str, limit: Duration, condition: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+        until(what, limit, condition).await
+    }
+
     /// Waits until so many writes have come to labels, and more is under way.
     pub async fn reach(&self, writes: usize, limit: Duration) -> Result<()> {
         let reached = async || Ok(self.writes().await? >= writes);

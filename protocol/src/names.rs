@@ -222,6 +222,12 @@ pub mod redis {
         format!("esl:signal:{{{label}}}:{gateway}")
     }
 
+    /// `esl:answers:{<gateway mac>}:<span>`: how the gateway has answered in these five minutes since the epoch, a hash of
+    /// what each worker has counted.
+    pub fn answers_key(gateway: GatewayMac, span: i64) -> String {
+        format!("esl:answers:{{{gateway}}}:{span}")
+    }
+
     /// What a gateway's key holds.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
     pub enum GatewayKey {
@@ -292,6 +298,7 @@ mod tests {
         let label: LabelMac = "001a2b3c4d5e".parse().unwrap();
         assert_eq!(redis::label_key(LabelKey::Route, label), "esl:route:{001a2b3c4d5e}");
         assert_eq!(redis::signal_key(label, gateway), "esl:signal:{001a2b3c4d5e}:00fa7e000001");
+        assert_eq!(redis::answers_key(gateway, 7), "esl:answers:{00fa7e000001}:7");
         assert_eq!(redis::gateway_key(GatewayKey::Window, gateway), "esl:gw:{00fa7e000001}:window");
         assert_eq!(amqp::result_key(&"sp-014".parse().unwrap(), Outcome::Shown), "sp-014.shown");
     }

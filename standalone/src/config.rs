@@ -86,7 +86,8 @@ pub struct MqttPort {
     #[arg(long = "mqtt-key", env = "MQTT_KEY", value_name = "FILE", requires = "tls_listen")]
     pub key: Option<PathBuf>,
 
-    /// File with a line MAC:HASH (Argon2) for each gateway; without it, whoever reaches the port can be any gateway
+    /// File with a line MAC:HASH (Argon2) for each gateway, and inspector:HASH for esl gateway-check; without it, whoever
+    /// reaches the port can be any gateway
     #[arg(long = "mqtt-credentials", env = "MQTT_CREDENTIALS", value_name = "FILE")]
     pub credentials: Option<PathBuf>,
 

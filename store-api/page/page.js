@@ -2,7 +2,9 @@
 // is gone. Everything that is shown comes from the server.
 (() => {
   'use strict';
-  const language = document.documentElement.lang;
+  // The page's language, as the browser's country writes it.
+  const spoken = document.documentElement.lang;
+  const language = navigator.languages.find((one) => one.slice(0, 2) === spoken.slice(0, 2)) ?? spoken;
   const dateTime = new Intl.DateTimeFormat(language, { dateStyle: 'short', timeStyle: 'medium' });
   const clock = new Intl.DateTimeFormat(language, { timeStyle: 'medium' });
   const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
@@ -50,7 +52,11 @@
     return {
       width: element.clientWidth, height: 180, axes: [time, value], cursor: { show: false },
       legend: { show: true, live: false }, series: [{}, ...series.map(line)],
-      scales: 'dbm' in element.dataset ? { y: { range: [-100, -20] } } : { y: { range: (_, __, max) => [0, Math.max(max, 1)] } },
+      scales: {
+        // A plot that has just begun does not spread seconds over all its width.
+        x: { range: (_, min, max) => [min, Math.max(max, min + 60)] },
+        y: { range: 'dbm' in element.dataset ? [-100, -20] : (_, __, max) => [0, Math.max(max, 1)] },
+      },
     };
   };
 

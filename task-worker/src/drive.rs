@@ -2,6 +2,7 @@
 //! task's deadline.
 
 use crate::{
+    answers::Answers,
     decide::Drive,
     held::{self, Held, Holders},
     metrics::Metrics,
@@ -35,6 +36,7 @@ pub(crate) struct Driver {
     pub(crate) rpc: RpcClient,
     pub(crate) ledger: LedgerWriter,
     pub(crate) telemetry: Telemetry,
+    pub(crate) answers: Answers,
     pub(crate) metrics: Metrics,
     pub(crate) permits: Permits,
     pub(crate) rpc_timeout: Duration,
@@ -321,7 +323,9 @@ impl Driver {
             Err(RpcError::Timeout) => None,
             Err(RpcError::Session(error)) => return Err(error.into()),
         };
-        self.note(label, reply.as_ref(), began.elapsed());
+        let took = began.elapsed();
+        self.answers.note(label, &id, reply.as_ref(), took);
+        self.note(label, reply.as_ref(), took);
         tracing::debug!(rpc.id = %id, device.mac = %label, ?reply, "rpc");
         Ok(reply)
     }

@@ -11,10 +11,12 @@
 //! A task of which nothing is left but labels that wait for their gateways is put off ([`park`]): it needs no worker
 //! meanwhile. So is one whose batch is paused ([`held`]); what is left of a batch that is cancelled is rejected.
 //!
-//! Beside that, [`repair`] looks for labels that no task could reach and that are heard again.
+//! Beside that, [`repair`] looks for labels that no task could reach and that are heard again, and [`answers`] counts how
+//! gateways answer.
 //!
 //! A worker can be killed anywhere: its tasks are delivered to another, which finds in the ledger what was done.
 
+mod answers;
 mod config;
 mod decide;
 mod drive;
@@ -27,6 +29,7 @@ mod repair;
 
 pub use config::Config;
 
+use answers::Answers;
 use anyhow::{Context, Result};
 use backbone::{
     ledger::{BatchWatch, Ledger, LedgerError, LedgerWriter, Telemetry},
@@ -58,6 +61,7 @@ struct Worker {
     writer: LedgerWriter,
     batches: BatchWatch,
     telemetry: Telemetry,
+    answers: Answers,
     registry: Registry,
     metrics: Metrics,
     id: Uuid,
@@ -82,7 +86,9 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     service.open_admin_port(axum::Router::new());
 
     let registry = Registry::connect(&config.redis.redis_url)?;
-    let worker = Arc::new(Worker { config, ledger, writer, batches, telemetry, registry, metrics, id: Uuid::now_v7() });
+    let (answers, id) = (Answers::default(), Uuid::now_v7());
+    background.spawn(answers.clone().keep_writing(registry.clone(), id, closed.clone()));
+    let worker = Arc::new(Worker { config, ledger, writer, batches, telemetry, answers, registry, metrics, id });
     run_sessions(&service.stop, || session(&worker, &service)).await;
     closed.cancel();
     drop(worker);
@@ -173,6 +179,7 @@ impl Worker {
             rpc,
             ledger: self.writer.clone(),
             telemetry: self.telemetry.clone(),
+            answers: self.answers.clone(),
             metrics: self.metrics.clone(),
             permits: Permits::new(self.config.rpc_concurrency),
             rpc_timeout: self.config.rpc_timeout,

@@ -1,7 +1,17 @@
-//! What the file's first bytes tell, before SQLite, which would write beside it, gets to see it.
+//! What can be told before SQLite, which would write beside the file, gets to see it: that there is room, and by its first
+//! bytes what it is.
 
 use super::{OpenError, schema};
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
+
+/// Written, and removed at once.
+const PROBE: &str = "esl.room";
+/// What SQLite needs beside the file to open it: its index of the log, and a few pages of that.
+const ROOM: usize = 64 * 1024;
 
 /// What is there.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,6 +20,14 @@ pub(super) enum Found {
     Nothing,
     /// A file of ours, of so many bytes, in a version that is known.
     Ours(u64),
+}
+
+/// Whether there is room to open the folder's file: on a full disk SQLite would leave things half made beside it.
+pub(super) fn room(folder: &Path) -> Result<(), OpenError> {
+    let probe = folder.join(PROBE);
+    let written = fs::write(&probe, vec![0; ROOM]);
+    let removed = fs::remove_file(&probe);
+    written.and(removed).map_err(|error| OpenError::of_io(folder.to_owned(), error))
 }
 
 /// Reads the header (<https://sqlite.org/fileformat2.html#the_database_header>) and changes nothing.

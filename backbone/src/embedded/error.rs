@@ -28,7 +28,9 @@ pub enum OpenError {
         folder: PathBuf,
     },
     /// A newer version of this program made it.
-    #[error("the data folder {folder} has schema version {found}, and this program knows none after {known}")]
+    #[error(
+        "the data folder {folder} was made by a newer version of this program (schema {found}, this one knows up to {known}): run that one"
+    )]
     Newer {
         /// The folder.
         folder: PathBuf,
@@ -96,7 +98,9 @@ impl OpenError {
     pub(super) fn of_io(folder: PathBuf, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { folder },
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { folder },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full { folder }
+            }
             _ => Self::Other { folder, source: Box::new(error) },
         }
     }

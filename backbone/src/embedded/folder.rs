@@ -67,6 +67,7 @@ impl DataFolder {
         let (folder, file) = (options.path.as_path(), options.path.join(FILE));
         let failed = |error| OpenError::of_sqlite(folder.to_owned(), error);
         let lock = lock(folder)?;
+        check::room(folder)?;
         let found = check::look(folder, &file)?;
         if found == Found::Nothing {
             make(folder, &file)?;

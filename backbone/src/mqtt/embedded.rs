@@ -1,7 +1,8 @@
 //! An MQTT broker inside the process, for gateways on real TCP ports; the roles of the process use it without any.
 //!
 //! It speaks MQTT 3.1.1 and 5 with QoS 1, persistent sessions and last wills, and retains nothing. Its clients are
-//! gateways: they publish answers and reports, and subscribe to their commands; everything else is refused. What they
+//! gateways: they publish answers and reports, and subscribe to their commands; everything else is refused, but to an
+//! inspector, who hears what gateways say and sends them commands, to put them to the test. What gateways
 //! publish goes straight into the roles' inboxes. An answer is acknowledged to the gateway when it is in an inbox, so
 //! while inboxes are full the gateway's own connection stands still; reports of QoS 0 are dropped then.
 
@@ -30,7 +31,10 @@ use sessions::Sessions;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -70,8 +74,8 @@ pub struct EmbeddedOptions {
     /// The address for MQTT over TLS.
     pub tls: Option<TlsOptions>,
     /// A file with a line `<mac>:<Argon2 hash, PHC string format>` for each gateway: it connects with its MAC as its
-    /// user name, and with a client ID that has its MAC in it. Without a file, whoever reaches the port can be any
-    /// gateway.
+    /// user name, and with a client ID that has its MAC in it. A line `inspector:<hash>` is for whoever puts gateways to
+    /// the test. Without a file, whoever reaches the port can be any gateway, and an inspector from this machine.
     pub credentials: Option<PathBuf>,
     /// The folder in which sessions are kept over restarts: written 250 ms behind. One broker at a time can use it.
     pub storage: PathBuf,
@@ -228,7 +232,11 @@ impl EmbeddedBroker {
         self.0.sessions.recover(&storage).await?;
         let wills = Wills::listen(&router).await?;
         self.0.router.send_replace(Some(Arc::clone(&router)));
-        let ear = Ear { groups: Arc::clone(&self.0.groups), dropped: Arc::clone(&self.0.dropped) };
+        let ear = Ear {
+            inspectors: AtomicUsize::new(0),
+            groups: Arc::clone(&self.0.groups),
+            dropped: Arc::clone(&self.0.dropped),
+        };
         let host = Host {
             config: Arc::new(config(ear)),
             router,
@@ -323,7 +331,6 @@ fn config(ear: Ear) -> BrokerConfig {
     config.max_subscriptions_per_client = MAX_SUBSCRIPTIONS;
     config.server_receive_maximum = Some(MAX_INBOUND_INFLIGHT);
     config.topic_alias_maximum = 16;
-    config.wildcard_subscription_available = false;
     config.shared_subscription_available = false;
     config
 }

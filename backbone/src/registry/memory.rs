@@ -1,5 +1,6 @@
 //! Routes and RPCs in flight in this process's memory: what Redis is to several processes.
 
+mod answers;
 mod id;
 mod label;
 mod rpc;
@@ -36,6 +37,7 @@ struct Shared {
     hasher: RandomState,
     gateways: Mutex<HashMap<GatewayMac, GatewayState>>,
     windows: Mutex<windows::Windows>,
+    answers: Mutex<answers::Counted>,
     epoch: OnceLock<String>,
 }
 
@@ -56,6 +58,7 @@ impl MemoryRegistry {
             hasher: RandomState::new(),
             gateways: Mutex::default(),
             windows: Mutex::default(),
+            answers: Mutex::default(),
             epoch: OnceLock::new(),
         }))
     }

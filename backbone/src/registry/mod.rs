@@ -12,6 +12,7 @@
 //!
 //! [`MemoryRegistry`] follows the same rules, as functions over a label's or a gateway's state.
 
+mod answers;
 mod connection;
 mod directory;
 mod error;
@@ -23,6 +24,7 @@ mod signals;
 mod url;
 mod window;
 
+pub use answers::{AnswerCounts, answer_span};
 pub use connection::{RedisArgs, Registry};
 pub use directory::GatewayDirectory;
 pub use error::RegistryError;

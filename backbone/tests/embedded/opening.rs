@@ -74,7 +74,7 @@ async fn queues_are_opened_once() {
 async fn a_newer_version_is_refused() {
     let path = used().await;
     overwrite(path.path(), 60, &7_u32.to_be_bytes());
-    let sentence = "the data folder {} has schema version 7, and this program knows none after 2";
+    let sentence = "the data folder {} was made by a newer version of this program (schema 7, this one knows up to 2): run that one";
     assert!(matches!(refused(path.path(), sentence), OpenError::Newer { found: 7, known: 2, .. }));
 }
 

@@ -78,7 +78,8 @@ fn passwords(folder: &TempDir) -> EmbeddedOptions {
         argon2.hash_password(password.as_bytes(), &salt).unwrap().to_string()
     };
     let file = folder.path().join("gateways");
-    std::fs::write(&file, format!("{GATEWAY}:{}\n{OTHER}:{}\n", hash("one"), hash("two"))).unwrap();
+    let lines = format!("{GATEWAY}:{}\n{OTHER}:{}\ninspector:{}\n", hash("one"), hash("two"), hash("look"));
+    std::fs::write(&file, lines).unwrap();
     EmbeddedOptions { credentials: Some(file), ..embedded_options(folder) }
 }
 
@@ -130,6 +131,41 @@ async fn what_the_broker_refuses_is_counted_and_holds_nothing_up() {
     timeout(MINUTE, gateway.status().wait_for(|status| status.refused == 1)).await.unwrap().unwrap();
     drop(gateway);
     broker.end().await;
+}
+
+#[tokio::test]
+async fn an_inspector_hears_what_gateways_say_and_sends_them_commands() {
+    let (mac, id) = (GATEWAY.to_string(), format!("gw-{GATEWAY}"));
+    for with_passwords in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = if with_passwords { passwords(&folder) } else { embedded_options(&folder) };
+        let broker = Broker::start(options).await;
+        let (sender, mut answers) = mpsc::channel(10);
+        let router = join(&broker, Some(ANSWERS), sender).await;
+        let hello = Hello { login: Some(("inspector", "look")), ..Hello::new(V5, "esl-check") };
+        if with_passwords {
+            let wrong = Hello { login: Some(("inspector", "one")), ..hello };
+            assert!(matches!(Wire::try_open(broker.broker.address().unwrap(), wrong).await.map(|_| ()), Err(Some(_))));
+        }
+        let mut gateway = broker.open(Hello { login: Some((&mac, "one")), ..Hello::new(V5, &id) }).await;
+        assert_eq!(gateway.subscribe(&own(Channel::Action)).await, 1);
+        let mut inspector = broker.open(hello).await;
+        for (filter, granted) in [("/gw/+/response", 1), ("gw/+/status", 1), ("/gw/+/action", NOT_AUTHORIZED)] {
+            assert_eq!(inspector.subscribe(filter).await, granted, "{filter}");
+        }
+        inspector.publish(&own(Channel::Response), b"forged").await;
+        assert_eq!(inspector.puback().await, NOT_AUTHORIZED);
+        inspector.publish(&own(Channel::Action), b"command").await;
+        assert!(gateway.expect(3).await.ends_with("command"));
+        gateway.publish(&own(Channel::Response), b"answer").await;
+        assert!(inspector.expect(3).await.ends_with("answer"));
+        let heard = next(&mut answers).await;
+        assert_eq!(heard.payload, b"answer", "the roles hear it as ever");
+        heard.acknowledge().await;
+        drop((gateway, inspector));
+        router.close();
+        broker.end().await;
+    }
 }
 
 #[tokio::test]

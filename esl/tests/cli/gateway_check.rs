@@ -4,7 +4,7 @@ use crate::fixture::*;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Stdio};
 use tempfile::TempDir;
-use testbed::{GATEWAY_EMULATOR, Mosquitto, MosquittoOptions, Role, free_port};
+use testbed::{GATEWAY_EMULATOR, Mosquitto, MosquittoOptions, Role, STANDALONE, free_port};
 use tokio::process::Command;
 
 /// A broker, gateways, and nothing of the backbone.
@@ -12,7 +12,7 @@ struct Lab {
     emulator: Role,
     url: String,
     // Dropped after whoever uses it.
-    _broker: Mosquitto,
+    _broker: Option<Mosquitto>,
     folder: TempDir,
 }
 
@@ -20,11 +20,11 @@ impl Lab {
     async fn open(gateways: u32, args: &[&str]) -> Self {
         let broker = Mosquitto::start(MosquittoOptions::default()).await.unwrap();
         let url = broker.url();
-        Self::with(broker, url.clone(), url, gateways, args)
+        Self::with(Some(broker), url.clone(), url, gateways, args)
     }
 
     /// With gateways that connect to `gateways_url` instead of the broker.
-    fn with(broker: Mosquitto, url: String, gateways_url: String, gateways: u32, args: &[&str]) -> Self {
+    fn with(broker: Option<Mosquitto>, url: String, gateways_url: String, gateways: u32, args: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let gateways = gateways.to_string();
         let usual = ["--gateways", &gateways, "--labels", "60", "--report-interval", "300ms", "--write-spread", "0"];
@@ -84,7 +84,7 @@ async fn a_good_gateway_passes_all_checks_through_a_tap() {
         let tap = format!("127.0.0.1:{}", free_port().unwrap());
         let (url, through) = (broker.url(), format!("mqtt://{tap}"));
         let args = ["--protocol", version, "--echo", echo, "--write-time", "100ms", "--connections", "8"];
-        let lab = Lab::with(broker, url, through, 1, &args);
+        let lab = Lab::with(Some(broker), url, through, 1, &args);
         let report = lab.check(1, &["--tap", &tap, "--timeout", "5s"]).end().await.json(0);
         let bad: Vec<_> = checks(&report).into_iter().filter(|(_, (verdict, _))| verdict != "pass").collect();
         // An emulated gateway takes no notice of a command's expiry, and what it does late it says.
@@ -145,6 +145,33 @@ async fn each_fault_of_a_gateway_is_found() {
         assert_finds(&report, check, verdict, finding);
     }
     assert_finds(&reports.last().unwrap().json(1), "reports", "fail", "no report of any label came");
+}
+
+/// Where whoever has no other broker tries his gateway: the backbone is there, and hears it, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gateways_are_checked_on_the_broker_inside_standalone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mqtt = format!("127.0.0.1:{}", free_port().unwrap());
+    let data = folder.path().join("data").to_str().unwrap().to_owned();
+    let args = ["--data", &data, "--mqtt-listen", &mqtt, "--api-addr", "127.0.0.1:0"].map(str::to_owned);
+    let mut standalone = Role::start(STANDALONE, &args, &[], folder.path()).unwrap();
+    soon(standalone.wait_ready(SOON)).await.unwrap();
+    let gateways = format!("mqtt://{mqtt}");
+    let inspector = format!("mqtt://inspector@{mqtt}");
+    let mut lab = Lab::with(None, inspector, gateways, 3, &["--write-time", "20ms", "--connections", "8"]);
+    soon(lab.emulator.wait_ready(SOON)).await.unwrap();
+    lab.set_faults(2, json!({"duplicate_answer_rate": 1})).await;
+    lab.set_faults(3, json!({"nack_rate": 1, "nack_error": "retry"})).await;
+    let running = [lab.check(1, &["--timeout", "5s"]), lab.check(2, &[]), lab.check(3, &[])];
+    let [good, twice, refusing] = running.map(Running::end);
+    let report = good.await.json(0);
+    let bad: Vec<_> = checks(&report).into_iter().filter(|(_, (verdict, _))| verdict == "fail").collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_finds(&report, "answers", "pass", "a price is acknowledged");
+    assert_finds(&report, "reports", "pass", "labels");
+    assert_finds(&twice.await.json(1), "once", "fail", "answered more often");
+    assert_finds(&refusing.await.json(1), "answers", "fail", "refused with \"retry\"");
+    assert!(soon(standalone.stop()).await.unwrap().success(), "{}", standalone.log_tail());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

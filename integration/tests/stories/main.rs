@@ -31,6 +31,7 @@ mod sku;
 mod slow_gateway;
 mod standalone;
 mod standalone_edges;
+mod standalone_trouble;
 mod start_order;
 mod store_api;
 mod store_api_contract;

@@ -10,7 +10,8 @@ use integration::{Stranger, gateway_mac, labels};
 use protocol::names::mqtt::{Channel, topic};
 use serde_json::json;
 use std::{path::Path, time::Duration};
-use testbed::{Certificates, GATEWAY_EMULATOR, Role, STANDALONE, free_port};
+use testbed::{Certificates, GATEWAY_EMULATOR, Role, STANDALONE, free_port, role::binary};
+use tokio::process::Command;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "secret";
@@ -86,6 +87,76 @@ async fn a_data_folder_that_cannot_be_written_is_one_sentence() -> Result<()> {
     let output = run(STANDALONE, &["--data", kernels, "--mqtt-listen", "127.0.0.1:0"], &[]).await?;
     let said = one_sentence(STANDALONE, &output)?;
     ensure!(said.starts_with(&format!("the data folder {kernels} can't be ")), "it says: {said}");
+    Ok(())
+}
+
+/// Runs a command on a full disk, after it has run there once if its first argument is not `new`; says if that changes
+/// the data folder's file, or leaves anything beside it. By what the machine allows: on a disk of its own that is gone
+/// with the command, as root or in a user namespace; else no file may grow.
+struct FullDisk {
+    namespace: &'static [&'static str],
+    fill: &'static str,
+}
+
+impl FullDisk {
+    const NAMESPACES: [&[&str]; 2] = [&["unshare", "--mount"], &["unshare", "--user", "--map-root-user", "--mount"]];
+
+    async fn find() -> Self {
+        for namespace in Self::NAMESPACES {
+            let mount = ["mount", "-t", "tmpfs", "none", "/tmp"];
+            let tried = Command::new(namespace[0]).args(&namespace[1..]).args(mount).output().await;
+            if tried.is_ok_and(|tried| tried.status.success()) {
+                return Self { namespace, fill: r#"cat /dev/zero >"$0/filler" 2>/dev/null"# };
+            }
+        }
+        Self { namespace: &["env"], fill: "trap '' XFSZ; ulimit -f 0" }
+    }
+
+    async fn run(&self, disk: &Path, first: &str, args: &[String]) -> Result<std::process::Output> {
+        let mount = if self.namespace[0] == "env" { ":" } else { r#"mount -t tmpfs -o size=3m none "$0""# };
+        let script = format!(
+            r#"first=$1; shift; {mount} || exit; [ $first = new ] || "$@" >/dev/null 2>&1; {}
+            before=$(cksum "$0"/data/esl.db* 2>&1); "$@"; ended=$?; after=$(cksum "$0"/data/esl.db* 2>&1)
+            [ "$before" = "$after" ] || echo "before: $before, after: $after" >&2; exit $ended"#,
+            self.fill
+        );
+        let mut command = Command::new(self.namespace[0]);
+        command.args(&self.namespace[1..]).args(["sh", "-c", &script]).arg(disk).arg(first);
+        let running = command.arg(binary(STANDALONE)?).args(args).kill_on_drop(true).output();
+        Ok(tokio::time::timeout(LIMIT, running).await??)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_one_sentence_and_nothing_is_touched() -> Result<()> {
+    let full = FullDisk::find().await;
+    // The first time there is room, and it ends because it can't listen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    for first in ["new", "ours"] {
+        let disk = tempfile::tempdir()?;
+        let data = text(&disk.path().join("data"))?;
+        let args = ["--data", &data, "--mqtt-listen", &taken.local_addr()?.to_string()].map(str::to_owned);
+        let said = one_sentence(STANDALONE, &full.run(disk.path(), first, &args).await?)?;
+        ensure!(said == format!("the disk of the data folder {data} is full"), "{first}: it says: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_data_folder_of_a_newer_version_is_one_sentence_and_stays_as_it_was() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    // The first time it makes the folder, and ends because it can't listen.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let args = ["--data", &text(folder.path())?, "--mqtt-listen", &taken.local_addr()?.to_string()];
+    run(STANDALONE, &args, &[]).await?;
+    let file = folder.path().join("esl.db");
+    let mut bytes = std::fs::read(&file)?;
+    // The version of what is in it (https://sqlite.org/fileformat2.html#user_version_number).
+    bytes[60..64].copy_from_slice(&1_000_000_u32.to_be_bytes());
+    std::fs::write(&file, &bytes)?;
+    let said = one_sentence(STANDALONE, &run(STANDALONE, &args, &[]).await?)?;
+    ensure!(said.contains("newer"), "it says: {said}");
+    ensure!(std::fs::read(&file)? == bytes, "the file has changed");
     Ok(())
 }
 

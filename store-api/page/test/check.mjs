@@ -324,6 +324,24 @@ const steps = {
     await server.done('hung');
   },
 
+  async 'a gateway says how it answers'(page) {
+    const silent = '.balance tr:has-text("no answer in time") .number';
+    await page.goto(`${server.url}/stores/${STORE}/gateways/00fa7e000003`);
+    await page.waitForSelector(silent);
+    assert.ok(Number((await page.textContent(silent)).replaceAll(',', '')) >= 5, 'what it did not answer is counted as its own');
+    assert.match(await page.textContent('.balance'), /done\s*[\d,]+/);
+    assert.match(await page.textContent('.tiles'), /p99\s*\d/);
+    assert.match(await page.textContent('.histogram'), /How long answers took/);
+    await accessible(page, 'a gateway');
+    await page.goto(`${server.url}/stores/${STORE}/gateways`);
+    const cells = await page.locator('tr:has-text("00fa7e000003") td').allTextContents();
+    const heads = await page.locator('thead th').allTextContents();
+    const cell = (head) => cells[heads.indexOf(head) - 1];
+    assert.ok(Number(cell('Done').replaceAll(',', '')) > 0 && Number(cell('No answer').replaceAll(',', '')) >= 5, cells.join('|'));
+    assert.match(cell('p50'), /\d/);
+    assert.match(await page.textContent('main'), /insufficient_battery|Refused/);
+  },
+
   async 'it says that the server is gone, and goes on when it is back'(page, skus) {
     await page.goto(`${server.url}/stores/${STORE}`);
     await page.waitForSelector('html[data-connection="up"]');

@@ -4,7 +4,21 @@ import { join } from 'node:path';
 import { BATTERY, launch, logIn, mac, Server, STORE } from './server.mjs';
 
 const [binary, folder] = process.argv.slice(2);
+const HUNG = '00fa7e000003';
 const SIZES = { phone: [390, 844], desk: [1280, 800], wall: [1920, 1080] };
+// Something for the list of actions.
+async function act() {
+  const context = await browser.newContext({ locale: 'en-GB' });
+  const page = await context.newPage();
+  await logIn(page, server.url);
+  for (const [label, name] of [[mac(30), 'Blink'], [mac(31), 'Ping'], [mac(32), 'Send again']]) {
+    await page.goto(`${server.url}/labels/${label}`);
+    await page.click(`.buttons >> text=${name}`);
+    await page.waitForSelector('.notice');
+  }
+  await context.close();
+}
+
 const server = await Server.start(binary, { gateways: 8, labels: 2_400, writeTime: '80ms' });
 const browser = await launch();
 try {
@@ -17,15 +31,19 @@ try {
   await server.deadLetter();
   await server.done('promo-2026-11');
   await server.tell('POST', '/gateways/00fa7e000005/offline');
-  await server.change('black-friday', 20, { skus: skus.slice(2), timeout: 600_000 });
+  await server.tell('POST', `/gateways/${HUNG}/hang`);
+  // What has failed is not sent again, and stays to be seen.
+  await server.change('black-friday', 20, { skus: skus.filter((_, at) => at > 1 && (at < 39 || at > 61)), timeout: 600_000 });
   await server.change('spring-sale', 30, { skus: skus.slice(300, 420), timeout: 600_000 });
   await server.hold('spring-sale', 'paused');
   const views = {
     store: `/stores/${STORE}`, batches: `/stores/${STORE}/batches`, batch: `/stores/${STORE}/batches/promo-2026-11`,
     held: `/stores/${STORE}/batches/spring-sale?confirm=cancel`,
-    label: `/labels/${BATTERY}`, gateways: `/stores/${STORE}/gateways`, products: `/stores/${STORE}/products?q=furadeira`,
+    label: `/labels/${BATTERY}`, gateways: `/stores/${STORE}/gateways`, gateway: `/stores/${STORE}/gateways/${HUNG}`,
+    products: `/stores/${STORE}/products?q=furadeira`, product: `/stores/${STORE}/products/${skus[24]}`, actions: `/stores/${STORE}/actions`,
     'dead-letters': `/dead-letters?store=${STORE}&confirm=true`, 'out-of-date': `/stores/${STORE}/out-of-date?cause=silent`,
   };
+  await act();
   for (const [size, [width, height]] of Object.entries(SIZES)) {
     for (const colorScheme of ['light', 'dark']) {
       const locale = colorScheme === 'light' ? 'en-GB' : 'pt-BR';

@@ -54,6 +54,10 @@ try {
   await see(`/stores/${STORE}/actions`, 'Ações');
   const rows = (await page.locator('tbody tr').allTextContents()).join('\n');
   for (const what of ['pausou', 'retomou', 'cancelou', 'fez piscar']) assert.ok(rows.includes(what), `${what} in ${rows}`);
+  // What workers have counted comes by Redis.
+  await page.goto(`${url}/stores/${STORE}/gateways/00fa7e000001`);
+  await page.waitForSelector('.balance tr:has-text("feito") .number');
+  assert.match(await page.textContent('.tiles'), /p50\s*\d/);
   assert.deepEqual(complaints, []);
 } catch (error) {
   console.error(error);

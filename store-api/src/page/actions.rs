@@ -97,9 +97,13 @@ fn table(visitor: &Visitor, actions: &[ActionTaken]) -> Markup {
 }
 
 fn target(action: &ActionTaken) -> Markup {
-    match action.target.parse() {
-        Ok(label) => parts::label_link(label),
-        Err(_) => html! { (action.target) },
+    let batch = matches!(&*action.what, "pause" | "resume" | "cancel" | "send_again");
+    match (action.target.parse(), &action.store) {
+        (_, Some(store)) if batch => {
+            html! { a href={ "/stores/" (store) "/batches/" (parts::escaped(&action.target)) } { (action.target) } }
+        }
+        (Ok(label), _) => parts::label_link(label),
+        (Err(_), _) => html! { (action.target) },
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{
     actions::{Act, record},
     batches::{bar, failed, state},
+    cause,
     door::FormOf,
     layout::{Place, form_key},
     parts::{self, button, escaped, tile},
@@ -280,7 +281,7 @@ impl Batch {
                     } }
                     tbody { @for (label, reason) in seen.failed.iter().zip(&seen.reasons) { tr {
                         th scope="row" { (parts::label_link(*label)) }
-                        td { (reason) }
+                        td { (cause::reason(visitor.language, reason)) }
                     } } }
                 }
                 (more(visitor, seen.failed.len()))

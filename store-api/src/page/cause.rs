@@ -3,7 +3,7 @@
 use super::language::Language;
 use backbone::ledger::Standing;
 use protocol::{CANCELLED, Outcome, Timestamp};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// Kinds of reasons that call for different hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,6 +93,35 @@ impl Cause {
     }
 }
 
+/// Why a label ended so, as the worker has recorded it; a gateway's own words stay as they are.
+pub(crate) fn reason(language: Language, recorded: &str) -> Cow<'_, str> {
+    if recorded == CANCELLED {
+        return language.t("the batch was cancelled", "o lote foi cancelado").into();
+    }
+    if language == Language::English {
+        return recorded.into();
+    }
+    if let Some(error) = recorded.strip_prefix("the gateway answered ") {
+        return format!("o gateway respondeu {error}").into();
+    }
+    if let Some(version) = recorded.strip_prefix("version ").and_then(|rest| rest.strip_suffix(" is desired")) {
+        return format!("deseja-se a versão {version}").into();
+    }
+    match recorded {
+        "no answer from the gateway" => "sem resposta do gateway",
+        "no gateway hears the label" => "nenhum gateway ouve a etiqueta",
+        "no gateway hears the label, or none answers" => "nenhum gateway ouve a etiqueta, ou nenhum responde",
+        "no place at the gateway came free" => "nenhum lugar no gateway ficou livre",
+        "the gateway keeps failing, and is left alone for a while" => "o gateway segue falhando e fica em repouso",
+        "another command to the label was under way" => "outro comando para a etiqueta estava em andamento",
+        "a newer version was started" => "uma versão mais nova já foi iniciada",
+        "no time was left when the command was to be sent" => "não havia mais tempo para enviar o comando",
+        "no time was left when its batch was resumed" => "não havia mais tempo quando o lote foi retomado",
+        other => other,
+    }
+    .into()
+}
+
 /// Labels out of date for the same cause.
 pub(crate) struct Group {
     pub(crate) cause: Cause,
@@ -117,6 +146,17 @@ pub(crate) fn groups(standing: &Standing) -> Vec<Group> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_said_in_the_readers_language() {
+        let said = |recorded| reason(Language::Portuguese, recorded).into_owned();
+        assert_eq!(said("no answer from the gateway"), "sem resposta do gateway");
+        assert_eq!(said("the gateway answered queue_full"), "o gateway respondeu queue_full");
+        assert_eq!(said("version 7 is desired"), "deseja-se a versão 7");
+        assert_eq!(said("insufficient_battery"), "insufficient_battery");
+        assert_eq!(reason(Language::English, "no answer from the gateway"), "no answer from the gateway");
+        assert_eq!(reason(Language::English, CANCELLED), "the batch was cancelled");
+    }
 
     #[test]
     fn what_a_worker_records_has_its_cause() {

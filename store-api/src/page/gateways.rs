@@ -5,7 +5,7 @@ use super::{
     layout::Place,
     parts::{self, tile},
     show::{View, show},
-    survey::{Heard, Survey, millis},
+    survey::{Heard, Survey},
     visitor::Visitor,
     window::Windows,
 };
@@ -14,14 +14,10 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use backbone::{ledger::RpcSeen, service::now};
+use backbone::registry::AnswerCounts;
 use maud::{Markup, html};
-use protocol::{GatewayMac, LabelMac, Store, Timestamp};
-use std::{collections::BTreeMap, time::Duration};
+use protocol::{GatewayMac, LabelMac, Store};
 
-/// Answers are counted of so long, and of so many RPCs at most.
-const MEASURED_FOR: Duration = Duration::from_secs(900);
-const MEASURED: u32 = 20_000;
 /// So many labels are listed.
 const LISTED: usize = 200;
 
@@ -54,35 +50,6 @@ pub(crate) async fn gateway(
     Ok(show(api, visitor, Gateway { store, gateway }).await)
 }
 
-/// How a gateway has answered lately.
-#[derive(Default)]
-struct Answers {
-    by_kind: BTreeMap<String, u64>,
-    latencies: Vec<u64>,
-}
-
-async fn answers(api: &Api) -> Result<BTreeMap<Option<GatewayMac>, Answers>, Problem> {
-    let since = Timestamp::from_unix_millis(now().unix_millis() - millis(MEASURED_FOR));
-    let mut answers: BTreeMap<_, Answers> = BTreeMap::new();
-    for RpcSeen { gateway, outcome, latency_ms } in api.ledger.latest_rpcs(since, MEASURED).await? {
-        let of_gateway = answers.entry(gateway).or_default();
-        *of_gateway.by_kind.entry(outcome).or_default() += 1;
-        of_gateway.latencies.push(latency_ms as u64);
-    }
-    Ok(answers)
-}
-
-impl Answers {
-    fn all(&self) -> u64 {
-        self.by_kind.values().sum()
-    }
-
-    /// Answers that are none: whoever was asked did not do it.
-    fn bad(&self) -> u64 {
-        self.all() - self.by_kind.get("ack").copied().unwrap_or(0)
-    }
-}
-
 impl View for Gateways {
     const PLACE: Place = Place::Gateways;
 
@@ -97,27 +64,21 @@ impl View for Gateways {
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let survey = api.surveys.of(api, &self.0).await?;
         let windows = Windows::read(api).await?;
-        let answers = answers(api).await?;
+        let gateways: Vec<GatewayMac> = survey.gateways.keys().copied().collect();
+        let answers = api.registry.answers(&gateways).await?;
         Ok(html! {
             h1 { "Gateways" }
             @if survey.gateways.is_empty() {
                 (parts::empty(visitor.t("No gateway hears a label of this store.", "Nenhum gateway ouve uma etiqueta desta loja."),
                     visitor.t("Gateways appear here with their first report.", "Gateways aparecem aqui com seu primeiro relatório.")))
             } @else { (self.table(visitor, &survey, &windows, &answers)) }
-            (unanswered(visitor, &answers))
             (unheard(visitor, &survey.unheard))
         })
     }
 }
 
 impl Gateways {
-    fn table(
-        &self,
-        visitor: &Visitor,
-        survey: &Survey,
-        windows: &Windows,
-        answers: &BTreeMap<Option<GatewayMac>, Answers>,
-    ) -> Markup {
+    fn table(&self, visitor: &Visitor, survey: &Survey, windows: &Windows, answers: &[AnswerCounts]) -> Markup {
         let heads = [
             visitor.t("Hears", "Ouve"),
             visitor.t("Only it", "Só ele"),
@@ -125,8 +86,9 @@ impl Gateways {
             visitor.t("Line", "Fila"),
             visitor.t("Waiting", "Aguardando"),
             visitor.t("Failed", "Falhas"),
-            visitor.t("Answers", "Respostas"),
-            visitor.t("Refused", "Recusadas"),
+            visitor.t("Done", "Feitos"),
+            visitor.t("Refused", "Recusados"),
+            visitor.t("No answer", "Sem resposta"),
             "p50",
             "p99",
         ];
@@ -138,12 +100,12 @@ impl Gateways {
                     th scope="col" { (visitor.t("Last report", "Último relatório")) }
                     @for head in heads { th.number scope="col" { (head) } }
                 } }
-                tbody { @for (gateway, heard) in &survey.gateways {
-                    (self.row(visitor, *gateway, heard, windows, answers.get(&Some(*gateway))))
+                tbody { @for ((gateway, heard), answers) in survey.gateways.iter().zip(answers) {
+                    (self.row(visitor, *gateway, heard, windows, answers))
                 } }
             } }
-            p.fine { (visitor.t("Answers are of the last 15 minutes. Waiting and failed are labels out of date that it hears best. In flight: commands that it has, of those that it may have at a time. Line: how long a label waits for it that comes now.",
-                "Respostas dos últimos 15 minutos. Aguardando e falhas são etiquetas desatualizadas que ele ouve melhor. Em voo: comandos que ele tem, dos que pode ter ao mesmo tempo. Fila: quanto espera por ele uma etiqueta que chega agora.")) }
+            p.fine { (visitor.t("Done, refused and without an answer are commands of the last 10 to 15 minutes; half and 99% of the answers took no longer than p50 and p99. Waiting and failed are labels out of date that it hears best. In flight: commands that it has, of those that it may have at a time. Line: how long a label waits for it that comes now.",
+                "Feitos, recusados e sem resposta são comandos dos últimos 10 a 15 minutos; metade e 99% das respostas não levaram mais que p50 e p99. Aguardando e falhas são etiquetas desatualizadas que ele ouve melhor. Em voo: comandos que ele tem, dos que pode ter ao mesmo tempo. Fila: quanto espera por ele uma etiqueta que chega agora.")) }
         }
     }
 
@@ -153,11 +115,11 @@ impl Gateways {
         gateway: GatewayMac,
         heard: &Heard,
         windows: &Windows,
-        answers: Option<&Answers>,
+        answers: &AnswerCounts,
     ) -> Markup {
         let number = |number| visitor.language.number(number);
-        let bad = answers.map_or(0, Answers::bad);
-        let latencies = Latencies::of(answers.map(|answers| answers.latencies.clone()).unwrap_or_default());
+        let Tally { done, refused, silent } = Tally::of(answers);
+        let latencies = Latencies::counted(answers.latencies());
         html! {
             tr {
                 th scope="row" { (parts::gateway_link(&self.0, gateway)) }
@@ -169,8 +131,9 @@ impl Gateways {
                 td.number { (windows.line(visitor, gateway)) }
                 td.number { (number(heard.waiting)) }
                 td.number.bad[heard.failed > 0] { (number(heard.failed)) }
-                td.number { (number(answers.map_or(0, Answers::all))) }
-                td.number.bad[bad > 0] { (number(bad)) }
+                td.number { (number(done)) }
+                td.number.bad[refused > 0] { (number(refused)) }
+                td.number.bad[silent > 0] { (number(silent)) }
                 td.number { (latencies.percentile(visitor, 0.5)) }
                 td.number { (latencies.percentile(visitor, 0.99)) }
             }
@@ -178,36 +141,39 @@ impl Gateways {
     }
 }
 
-/// Who does not answer is not named by the answer.
-fn unanswered(visitor: &Visitor, answers: &BTreeMap<Option<GatewayMac>, Answers>) -> Markup {
-    let nobody = answers.get(&None);
-    html! {
-        @if let Some(nobody) = nobody {
-            section.card {
-                h2 { (visitor.t("Commands without an answer", "Comandos sem resposta")) }
-                (kinds(visitor, nobody))
-            }
-        }
+/// Answers by what they mean.
+struct Tally {
+    done: u64,
+    refused: u64,
+    silent: u64,
+}
+
+impl Tally {
+    fn of(answers: &AnswerCounts) -> Self {
+        let of = |kind| answers.kinds.get(kind).copied().unwrap_or(0);
+        let (done, silent) = (of(AnswerCounts::ACK), of(AnswerCounts::TIMEOUT));
+        Self { done, silent, refused: answers.kinds.values().sum::<u64>() - done - silent }
     }
 }
 
-fn kinds(visitor: &Visitor, answers: &Answers) -> Markup {
-    let name = |kind: &str| match kind {
-        "ack" => visitor.t("done", "feito").to_owned(),
-        "nack" => visitor.t("refused", "recusado").to_owned(),
-        "timeout" => visitor.t("no answer in time", "sem resposta a tempo").to_owned(),
-        "no_route" => visitor.t("no gateway hears the label", "nenhum gateway ouve a etiqueta").to_owned(),
-        "busy" => visitor.t("another command under way", "outro comando em andamento").to_owned(),
-        "superseded" => visitor.t("a newer version", "uma versão mais nova").to_owned(),
-        "expired" => visitor.t("too late to send", "tarde demais para enviar").to_owned(),
-        other => other.to_owned(),
-    };
+/// Each kind of answer by itself, the most frequent first; a refusal in the gateway's own word.
+fn kinds(visitor: &Visitor, answers: &AnswerCounts) -> Markup {
+    let mut kinds: Vec<(&str, u64)> = answers.kinds.iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let all = kinds.iter().map(|(_, count)| count).sum();
     html! {
-        table.balance { tbody { @for (kind, count) in &answers.by_kind { tr {
-            th scope="row" { (name(kind)) }
-            td.number { (visitor.language.number(*count)) }
-            td.number { (visitor.language.percent(*count, answers.all())) }
-        } } } }
+        table.balance {
+            caption.hidden { (visitor.t("Answers by kind", "Respostas por tipo")) }
+            tbody { @for (kind, count) in kinds { tr {
+                th scope="row" { @match kind {
+                    AnswerCounts::ACK => (visitor.t("done", "feito")),
+                    AnswerCounts::TIMEOUT => (visitor.t("no answer in time", "sem resposta a tempo")),
+                    error => { (visitor.t("refused: ", "recusado: ")) code { (error) } },
+                } }
+                td.number { (visitor.language.number(count)) }
+                td.number { (visitor.language.percent(count, all)) }
+            } } }
+        }
     }
 }
 
@@ -253,24 +219,23 @@ impl View for Gateway {
                 _ => format!("gateway {} hears no label of this store", self.gateway),
             }));
         }
-        let mut answers = answers(api).await?;
-        let answers = answers.remove(&Some(self.gateway)).unwrap_or_default();
-        Ok(self.draw(visitor, heard.unwrap_or(&nothing), &windows, answers))
+        let answers = api.registry.answers(&[self.gateway]).await?.pop().unwrap_or_default();
+        Ok(self.draw(visitor, heard.unwrap_or(&nothing), &windows, &answers))
     }
 }
 
 impl Gateway {
-    fn draw(&self, visitor: &Visitor, heard: &Heard, windows: &Windows, answers: Answers) -> Markup {
+    fn draw(&self, visitor: &Visitor, heard: &Heard, windows: &Windows, answers: &AnswerCounts) -> Markup {
         let number = |number| visitor.language.number(number);
-        let latencies = Latencies::of(answers.latencies.clone());
+        let latencies = Latencies::counted(answers.latencies());
         let late = if heard.failed > 0 { "late" } else { "" };
         html! {
             p.trail { a href={ "/stores/" (self.store) "/gateways" } { "Gateways" } }
             h1 { "Gateway " span.mac { (self.gateway) } }
             p { (windows.health(visitor, self.gateway))
                 @if let Some(state) = windows.state(self.gateway) {
-                    " " (visitor.t("Last report ", "Último relatório ")) (parts::ago(visitor, state.at))
-                    " " (visitor.t("through the broker ", "pelo broker ")) code { (state.broker.to_string()) }
+                    " · " (visitor.t("last report ", "último relatório ")) (parts::ago(visitor, state.at))
+                    " · " (visitor.t("through the broker ", "pelo broker ")) code { (state.broker.to_string()) }
                 }
             }
             dl.tiles {
@@ -285,12 +250,12 @@ impl Gateway {
             }
             div.columns {
                 section.card {
-                    h2 { (visitor.t("Answers in the last 15 minutes", "Respostas nos últimos 15 minutos")) }
-                    @if answers.all() == 0 {
+                    h2 { (visitor.t("Answers in the last 10 to 15 minutes", "Respostas nos últimos 10 a 15 minutos")) }
+                    @if answers.kinds.is_empty() {
                         p.fine { (visitor.t("None.", "Nenhuma.")) }
                     } @else {
-                        (kinds(visitor, &answers))
-                        (latencies.histogram(visitor))
+                        (kinds(visitor, answers))
+                        (latencies.histogram(visitor, visitor.t("How long answers took", "Quanto tempo as respostas levaram")))
                     }
                 }
                 section.card {

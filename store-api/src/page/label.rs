@@ -3,6 +3,7 @@
 
 use super::{
     actions::{Act, record},
+    cause,
     door::FormOf,
     drawing::{Drawn, draw},
     layout::Place,
@@ -233,7 +234,7 @@ impl Label {
                     language.t("the label answered through", "a etiqueta respondeu por")
                 ),
                 outcome => {
-                    let reason = ended.reason.as_deref().unwrap_or("–");
+                    let reason = cause::reason(visitor.language, ended.reason.as_deref().unwrap_or("–"));
                     format!("{}: {reason} ({gateway}, {took})", parts::outcome_name(visitor, outcome))
                 }
             }
@@ -404,7 +405,7 @@ fn row(visitor: &Visitor, recorded: &Recorded, until: Option<Timestamp>) -> Mark
         td {
             @if result.version.is_none() && result.outcome == Outcome::Shown { span.outcome.shown { (visitor.t("answered", "respondeu")) } }
             @else { (parts::outcome(visitor, result.outcome)) }
-            @if let Some(reason) = &result.reason { code { (reason) } }
+            @if let Some(reason) = &result.reason { " " span.fine { (cause::reason(visitor.language, reason)) } }
         }
         td.price { (price.as_deref().unwrap_or("–")) }
         td {

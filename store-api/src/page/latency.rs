@@ -6,44 +6,58 @@ use maud::{Markup, html};
 /// Upper ends of the histogram's classes in milliseconds; the last has none.
 const CLASSES: [u64; 10] = [50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, u64::MAX];
 
-/// Measured latencies in ascending order.
-pub(crate) struct Latencies(Vec<u64>);
+/// Latencies in ascending order, each with how often it was measured. What was counted by classes has their upper ends.
+pub(crate) struct Latencies(Vec<(u64, u64)>);
 
 impl Latencies {
     pub(crate) fn of(mut millis: Vec<u64>) -> Self {
         millis.sort_unstable();
-        Self(millis)
+        Self(millis.into_iter().map(|millis| (millis, 1)).collect())
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
+    /// Of those that were counted, in ascending order.
+    pub(crate) fn counted(classes: impl Iterator<Item = (u64, u64)>) -> Self {
+        Self(classes.collect())
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
     }
 
     /// The value that such a share of them does not exceed (nearest rank).
     pub(crate) fn quantile(&self, share: f64) -> Option<u64> {
-        let rank = (self.0.len() as f64 * share).ceil() as usize;
-        self.0.get(rank.saturating_sub(1)).copied()
+        let rank = (self.len() as f64 * share).ceil().max(1.0) as u64;
+        let mut so_far = 0;
+        let reaches = |(_, count): &&(u64, u64)| {
+            so_far += count;
+            so_far >= rank
+        };
+        self.0.iter().find(reaches).map(|(millis, _)| *millis)
     }
 
     fn classes(&self) -> [u64; CLASSES.len()] {
         let mut counts = [0; CLASSES.len()];
-        for millis in &self.0 {
-            counts[CLASSES.partition_point(|end| end < millis).min(CLASSES.len() - 1)] += 1;
+        for (millis, count) in &self.0 {
+            counts[CLASSES.partition_point(|end| end < millis).min(CLASSES.len() - 1)] += count;
         }
         counts
     }
 
     pub(crate) fn percentile(&self, visitor: &Visitor, share: f64) -> String {
-        self.quantile(share).map_or_else(|| "–".to_owned(), |millis| visitor.language.millis(millis))
+        match self.quantile(share) {
+            None => "–".to_owned(),
+            Some(u64::MAX) => format!("> {}", visitor.language.millis(60_000)),
+            Some(millis) => visitor.language.millis(millis),
+        }
     }
 
     /// Bars, with their numbers as text.
-    pub(crate) fn histogram(&self, visitor: &Visitor) -> Markup {
+    pub(crate) fn histogram(&self, visitor: &Visitor, caption: &str) -> Markup {
         let counts = self.classes();
         let most = counts.iter().copied().max().unwrap_or(0).max(1);
         html! {
             table.histogram {
-                caption { (visitor.t("How long labels took", "Quanto tempo as etiquetas levaram")) }
+                caption { (caption) }
                 tbody {
                     @for (at, (end, count)) in CLASSES.iter().zip(counts).enumerate() {
                         tr {
@@ -75,6 +89,9 @@ mod tests {
         assert_eq!((latencies.quantile(0.5), latencies.quantile(0.99)), (Some(50), Some(99)));
         assert_eq!(Latencies::of(vec![7]).quantile(0.5), Some(7));
         assert_eq!(Latencies::of(vec![]).quantile(0.5), None);
+        let counted = Latencies::counted([(50, 98), (200, 1), (1_000, 1)].into_iter());
+        assert_eq!([0.5, 0.98, 0.99, 1.0].map(|share| counted.quantile(share).unwrap()), [50, 50, 200, 1_000]);
+        assert_eq!(counted.len(), 100);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `/stores/{store}/out-of-date`: the labels that don't show what they should, by cause.
 
 use super::{
-    cause::Cause,
+    cause::{self, Cause},
     layout::Place,
     parts,
     show::{View, show},
@@ -139,5 +139,8 @@ fn why(visitor: &Visitor, late: &OutOfDate) -> Markup {
         return html! { span.outcome.moving { (visitor.t("on its way", "a caminho")) } };
     };
     let reason = late.outcome.as_ref().and_then(|ended| ended.reason.as_deref());
-    html! { (cause.name(visitor.language)) @if let Some(reason) = reason { code { (reason) } } }
+    html! {
+        (cause.name(visitor.language))
+        @if let Some(reason) = reason { p.advice { (cause::reason(visitor.language, reason)) } }
+    }
 }

@@ -189,7 +189,7 @@ impl Seen {
             div.plot #rate role="img" data-plot=(self.plot(visitor))
                 aria-label=(visitor.t("Labels per second over the last ten minutes", "Etiquetas por segundo nos últimos dez minutos")) {}
             @if self.latencies.len() > 0 {
-                (self.latencies.histogram(visitor))
+                (self.latencies.histogram(visitor, visitor.t("How long labels took", "Quanto tempo as etiquetas levaram")))
             } @else {
                 p.fine { (visitor.t("No label was updated in the last 15 minutes.", "Nenhuma etiqueta foi atualizada nos últimos 15 minutos.")) }
             }

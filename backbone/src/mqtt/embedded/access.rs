@@ -1,6 +1,9 @@
-//! What a client of the port may do: to be a gateway, and nothing else.
+//! What a client of the port may do: to be a gateway, or, where it shows that it may, to put gateways to the test.
 
-use super::{credentials::Credentials, sessions::Sessions};
+use super::{
+    credentials::{Credentials, User},
+    sessions::Sessions,
+};
 use mqtt5::{
     broker::{AuthProvider, AuthResult, DynamicStorage, StorageBackend, storage::ClientSession},
     packet::connect::ConnectPacket,
@@ -14,23 +17,46 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc};
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Whether a client may publish to a topic: a gateway's answers and reports, where it is identified only its own.
-/// Commands come from this process alone.
-pub(super) fn may_publish(identity: Option<GatewayMac>, topic: &str) -> bool {
-    matches!(parse_topic(topic), Some((gateway, Channel::Response | Channel::Status)) if is(identity, gateway))
+/// What a client was let in as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Any gateway: nobody has to show who he is.
+    AnyGateway,
+    /// This gateway.
+    Gateway(GatewayMac),
+    /// Whoever puts gateways to the test.
+    Inspector,
 }
 
-/// The gateway whose commands a client may get by a subscription: those of one gateway, where it is identified only
-/// its own. Nothing that is shared, and no wildcards: who gets a command is decided by the route table alone.
-pub(super) fn may_subscribe(identity: Option<GatewayMac>, filter: &str) -> Option<GatewayMac> {
-    match parse_topic(filter) {
-        Some((gateway, Channel::Action)) if is(identity, gateway) => Some(gateway),
-        _ => None,
+/// Whether a client may publish to a topic. A gateway: its answers and reports. An inspector: commands, which otherwise
+/// come from this process alone.
+pub(super) fn may_publish(identity: Identity, topic: &str) -> bool {
+    match parse_topic(topic) {
+        Some((gateway, Channel::Response | Channel::Status)) => identity.is(gateway),
+        Some((_, Channel::Action)) => identity == Identity::Inspector,
+        None => false,
     }
 }
 
-fn is(identity: Option<GatewayMac>, gateway: GatewayMac) -> bool {
-    identity.is_none_or(|identity| identity == gateway)
+/// Whether a client may subscribe. A gateway: to its own commands, by no wildcard and no share, for the route table alone
+/// decides who gets a command. An inspector: to what gateways say, each or all, also where they forget the first slash.
+pub(super) fn may_subscribe(identity: Identity, filter: &str) -> bool {
+    if identity == Identity::Inspector {
+        let filter = filter.replacen('+', "000000000000", 1);
+        let topic = format!("/{}", filter.strip_prefix('/').unwrap_or(&filter));
+        return matches!(parse_topic(&topic), Some((_, Channel::Response | Channel::Status)));
+    }
+    matches!(parse_topic(filter), Some((gateway, Channel::Action)) if identity.is(gateway))
+}
+
+impl Identity {
+    fn is(self, gateway: GatewayMac) -> bool {
+        match self {
+            Self::AnyGateway => true,
+            Self::Gateway(own) => own == gateway,
+            Self::Inspector => false,
+        }
+    }
 }
 
 /// Asked by the broker about every client.
@@ -43,8 +69,8 @@ pub(super) struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    async fn check(&self, connect: &ConnectPacket) -> mqtt5::Result<AuthResult> {
-        let identified = self.identify(connect).await;
+    async fn check(&self, connect: &ConnectPacket, peer: SocketAddr) -> mqtt5::Result<AuthResult> {
+        let identified = self.identify(connect, peer).await;
         if identified.authenticated && self.is_too_many(connect).await? {
             tracing::warn!(mqtt.client = connect.client_id, "refused: too many sessions are kept");
             return Ok(AuthResult::fail(match connect.protocol_version {
@@ -63,14 +89,21 @@ impl Gatekeeper {
         Ok(self.storage.get_session(&connect.client_id).await?.is_none())
     }
 
-    async fn identify(&self, connect: &ConnectPacket) -> AuthResult {
-        let Some(credentials) = &self.credentials else { return AuthResult::success() };
-        let gateway = connect.username.as_deref().and_then(|name| name.parse::<GatewayMac>().ok());
-        let password = connect.password.clone().unwrap_or_default();
-        let Some(gateway) = gateway else { return AuthResult::fail(ReasonCode::BadUsernameOrPassword) };
-        if !credentials.verify(gateway, password).await {
+    async fn identify(&self, connect: &ConnectPacket, peer: SocketAddr) -> AuthResult {
+        let user = connect.username.as_deref().and_then(|name| name.parse::<User>().ok());
+        let Some(credentials) = &self.credentials else {
+            return match user {
+                // As with the API: without secrets, what is more than a gateway's is for this machine alone.
+                Some(User::Inspector) if peer.ip().is_loopback() => inspector(),
+                Some(User::Inspector) => AuthResult::fail(ReasonCode::NotAuthorized),
+                Some(User::Gateway(_)) | None => AuthResult::success(),
+            };
+        };
+        let Some(user) = user else { return AuthResult::fail(ReasonCode::BadUsernameOrPassword) };
+        if !credentials.verify(user, connect.password.clone().unwrap_or_default()).await {
             return AuthResult::fail(ReasonCode::BadUsernameOrPassword);
         }
+        let User::Gateway(gateway) = user else { return inspector() };
         // A connection takes over whatever has its client ID: only what is its own may be a gateway's to name.
         if !connect.client_id.to_ascii_lowercase().contains(&gateway.to_string()) {
             return AuthResult::fail(ReasonCode::ClientIdentifierNotValid);
@@ -78,22 +111,31 @@ impl Gatekeeper {
         AuthResult::success_with_user(gateway.to_string())
     }
 
-    /// Who a client is, or nobody where it says so but is not known.
-    fn identity(&self, user: Option<&str>) -> Result<Option<GatewayMac>, Stranger> {
+    /// Who a client is, by what it was let in as; or nobody where it has to be somebody.
+    fn identity(&self, user: Option<&str>) -> Result<Identity, Stranger> {
         match (&self.credentials, user.and_then(|user| user.parse().ok())) {
-            (None, _) => Ok(None),
-            (Some(_), Some(gateway)) => Ok(Some(gateway)),
+            (_, Some(User::Inspector)) => Ok(Identity::Inspector),
+            (None, _) => Ok(Identity::AnyGateway),
+            (Some(_), Some(User::Gateway(gateway))) => Ok(Identity::Gateway(gateway)),
             (Some(_), None) => Err(Stranger),
         }
     }
+}
+
+fn inspector() -> AuthResult {
+    AuthResult::success_with_user(User::INSPECTOR.to_owned())
 }
 
 /// A client without an identity where one is needed, such as one whose session is from before.
 struct Stranger;
 
 impl AuthProvider for Gatekeeper {
-    fn authenticate<'a>(&'a self, connect: &'a ConnectPacket, _: SocketAddr) -> Answer<'a, mqtt5::Result<AuthResult>> {
-        Box::pin(self.check(connect))
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        peer: SocketAddr,
+    ) -> Answer<'a, mqtt5::Result<AuthResult>> {
+        Box::pin(self.check(connect, peer))
     }
 
     fn authorize_publish<'a>(&'a self, _: &str, user: Option<&'a str>, topic: &'a str) -> Answer<'a, bool> {
@@ -102,12 +144,12 @@ impl AuthProvider for Gatekeeper {
     }
 
     fn authorize_subscribe<'a>(&'a self, client_id: &str, user: Option<&'a str>, filter: &'a str) -> Answer<'a, bool> {
-        let gateway = self.identity(user).ok().and_then(|identity| may_subscribe(identity, filter));
-        if let Some(gateway) = gateway {
+        let allowed = self.identity(user).is_ok_and(|identity| may_subscribe(identity, filter));
+        if allowed && let Some((gateway, Channel::Action)) = parse_topic(filter) {
             // Before it is subscribed: from the SubAck on, a command must find it.
             self.sessions.note(gateway, client_id);
         }
-        Box::pin(std::future::ready(gateway.is_some()))
+        Box::pin(std::future::ready(allowed))
     }
 }
 
@@ -117,35 +159,43 @@ mod tests {
 
     const OWN: GatewayMac = GatewayMac::from_octets([0, 0xfa, 0x7e, 0, 0, 1]);
 
+    /// Allowed to the gateway itself, to whoever may be any gateway, and to an inspector.
+    fn asked(may: fn(Identity, &str) -> bool, topic: &str) -> [bool; 3] {
+        [Identity::Gateway(OWN), Identity::AnyGateway, Identity::Inspector].map(|identity| may(identity, topic))
+    }
+
     #[test]
     fn a_gateway_speaks_only_for_itself() {
-        for (topic, identified, anonymous) in [
-            ("/gw/00fa7e000001/response", true, true),
-            ("/gw/00fa7e000001/status", true, true),
-            ("/gw/00fa7e000001/action", false, false),
-            ("/gw/00fa7e000002/response", false, true),
-            ("/gw/00FA7E000001/response", false, false),
-            ("/gw/00fa7e000001/response/x", false, false),
-            ("$SYS/broker", false, false),
+        for (topic, allowed) in [
+            ("/gw/00fa7e000001/response", [true, true, false]),
+            ("/gw/00fa7e000001/status", [true, true, false]),
+            ("/gw/00fa7e000001/action", [false, false, true]),
+            ("/gw/00fa7e000002/response", [false, true, false]),
+            ("/gw/00FA7E000001/response", [false; 3]),
+            ("/gw/00fa7e000001/response/x", [false; 3]),
+            ("$SYS/broker", [false; 3]),
         ] {
-            assert_eq!((may_publish(Some(OWN), topic), may_publish(None, topic)), (identified, anonymous), "{topic}");
+            assert_eq!(asked(may_publish, topic), allowed, "{topic}");
         }
     }
 
     #[test]
     fn a_gateway_gets_only_its_own_commands() {
-        for (filter, identified, anonymous) in [
-            ("/gw/00fa7e000001/action", true, true),
-            ("/gw/00fa7e000002/action", false, true),
-            ("/gw/00fa7e000001/response", false, false),
-            ("/gw/+/action", false, false),
-            ("/gw/00fa7e000001/#", false, false),
-            ("#", false, false),
-            ("$share/router-bck-group//gw/+/response", false, false),
-            ("$share/g//gw/00fa7e000001/action", false, false),
+        for (filter, allowed) in [
+            ("/gw/00fa7e000001/action", [true, true, false]),
+            ("/gw/00fa7e000002/action", [false, true, false]),
+            ("/gw/00fa7e000001/response", [false, false, true]),
+            ("/gw/+/response", [false, false, true]),
+            ("gw/+/status", [false, false, true]),
+            ("/gw/+/action", [false; 3]),
+            ("/gw/00fa7e000001/+", [false; 3]),
+            ("/gw/00fa7e000001/#", [false; 3]),
+            ("/+/+/response", [false; 3]),
+            ("#", [false; 3]),
+            ("$share/router-bck-group//gw/+/response", [false; 3]),
+            ("$share/g//gw/00fa7e000001/action", [false; 3]),
         ] {
-            let allowed = (may_subscribe(Some(OWN), filter).is_some(), may_subscribe(None, filter).is_some());
-            assert_eq!(allowed, (identified, anonymous), "{filter}");
+            assert_eq!(asked(may_subscribe, filter), allowed, "{filter}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Gateways' passwords: a file with a line `<mac>:<hash>` for each.
+//! Gateways' passwords: a file with a line `<mac>:<hash>` for each, and `inspector:<hash>` for whoever puts them to the
+//! test.
 
 use argon2::{Argon2, PasswordHash, PasswordVerifier};
-use protocol::GatewayMac;
-use std::{collections::HashMap, path::Path, sync::Arc};
+use protocol::{GatewayMac, MacError};
+use std::{collections::HashMap, path::Path, str::FromStr, sync::Arc};
 use tokio::sync::Semaphore;
 
 /// Hashes that are computed at the same time: each takes a core for tens of milliseconds, and 19 MiB.
@@ -14,7 +15,7 @@ pub enum CredentialsError {
     /// It can't be read.
     #[error("the file of gateways' passwords can't be read")]
     File(#[from] std::io::Error),
-    /// A line is no `<mac>:<hash>`. Does not repeat the line.
+    /// A line is no `<mac>:<hash>` or `inspector:<hash>`. Does not repeat the line.
     #[error("line {line} of the gateways' passwords: {problem}")]
     Line {
         /// Which line, the first being 1.
@@ -24,10 +25,32 @@ pub enum CredentialsError {
     },
 }
 
+/// Who says who he is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum User {
+    /// A gateway, by its MAC.
+    Gateway(GatewayMac),
+    /// Whoever puts gateways to the test.
+    Inspector,
+}
+
+impl User {
+    /// An inspector's user name.
+    pub(super) const INSPECTOR: &str = "inspector";
+}
+
+impl FromStr for User {
+    type Err = MacError;
+
+    fn from_str(name: &str) -> Result<Self, MacError> {
+        if name == Self::INSPECTOR { Ok(Self::Inspector) } else { name.parse().map(Self::Gateway) }
+    }
+}
+
 /// Who may connect. Hashes are Argon2 in the PHC string format, `$argon2id$v=19$…`, as the `argon2` command writes it.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials {
-    hashes: Arc<HashMap<GatewayMac, String>>,
+    hashes: Arc<HashMap<User, String>>,
     turns: Arc<Semaphore>,
 }
 
@@ -36,25 +59,25 @@ impl Credentials {
         Self::parse(&std::fs::read_to_string(path)?)
     }
 
-    /// One gateway a line; empty lines and those that begin with `#` say nothing.
+    /// One a line; empty lines and those that begin with `#` say nothing.
     fn parse(text: &str) -> Result<Self, CredentialsError> {
         let mut hashes = HashMap::new();
         for (line, content) in (1..).zip(text.lines().map(str::trim)) {
             if content.is_empty() || content.starts_with('#') {
                 continue;
             }
-            let (gateway, hash) = parse_line(content).map_err(|problem| CredentialsError::Line { line, problem })?;
-            if hashes.insert(gateway, hash.to_owned()).is_some() {
-                return Err(CredentialsError::Line { line, problem: "a second line for the same gateway" });
+            let (user, hash) = parse_line(content).map_err(|problem| CredentialsError::Line { line, problem })?;
+            if hashes.insert(user, hash.to_owned()).is_some() {
+                return Err(CredentialsError::Line { line, problem: "a second line for the same user" });
             }
         }
         Ok(Self { hashes: Arc::new(hashes), turns: Arc::new(Semaphore::new(HASHES_AT_ONCE)) })
     }
 
-    /// Whether this is the gateway's password. Off the runtime's threads, and few at a time: a store whose gateways
+    /// Whether this is the user's password. Off the runtime's threads, and few at a time: a store whose gateways
     /// all connect at once must not stand still.
-    pub(super) async fn verify(&self, gateway: GatewayMac, password: Vec<u8>) -> bool {
-        let Some(hash) = self.hashes.get(&gateway).cloned() else { return false };
+    pub(super) async fn verify(&self, user: User, password: Vec<u8>) -> bool {
+        let Some(hash) = self.hashes.get(&user).cloned() else { return false };
         let Ok(_turn) = self.turns.acquire().await else { return false };
         let verify = move || {
             PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(&password, &hash).is_ok())
@@ -63,12 +86,12 @@ impl Credentials {
     }
 }
 
-fn parse_line(line: &str) -> Result<(GatewayMac, &str), &'static str> {
-    let (gateway, hash) = line.rsplit_once(":$").ok_or("expected <mac>:$argon2id$…")?;
-    let gateway = gateway.parse().map_err(|_| "no MAC address before the hash")?;
+fn parse_line(line: &str) -> Result<(User, &str), &'static str> {
+    let (user, hash) = line.rsplit_once(":$").ok_or("expected <mac>:$argon2id$…")?;
+    let user = user.parse().map_err(|_| "no MAC address before the hash")?;
     let hash = &line[line.len() - hash.len() - 1..];
     match PasswordHash::new(hash) {
-        Ok(parsed) if parsed.algorithm.as_str().starts_with("argon2") => Ok((gateway, hash)),
+        Ok(parsed) if parsed.algorithm.as_str().starts_with("argon2") => Ok((user, hash)),
         Ok(_) => Err("a hash that is not Argon2"),
         Err(_) => Err("no hash in the PHC string format"),
     }
@@ -93,10 +116,14 @@ mod tests {
     async fn a_password_opens_for_its_gateway_only() {
         let text = format!("# gateways\n\n00:FA:7E:00:00:01:{}\n00fa7e000002:{}\n", hash("one"), hash("two"));
         let credentials = Credentials::parse(&text).unwrap();
-        assert!(credentials.verify(GATEWAY, b"one".to_vec()).await);
-        assert!(!credentials.verify(GATEWAY, b"two".to_vec()).await);
-        assert!(!credentials.verify(GATEWAY, Vec::new()).await);
-        assert!(!credentials.verify(GatewayMac::from_octets([9; 6]), b"one".to_vec()).await);
+        let own = User::Gateway(GATEWAY);
+        assert!(credentials.verify(own, b"one".to_vec()).await);
+        assert!(!credentials.verify(own, b"two".to_vec()).await);
+        assert!(!credentials.verify(own, Vec::new()).await);
+        assert!(!credentials.verify(User::Gateway(GatewayMac::from_octets([9; 6])), b"one".to_vec()).await);
+        assert!(!credentials.verify(User::Inspector, b"one".to_vec()).await, "without a line there is none");
+        let credentials = Credentials::parse(&format!("inspector:{}\n", hash("look"))).unwrap();
+        assert!(credentials.verify(User::Inspector, b"look".to_vec()).await);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! What the broker tells: every message that a gateway publishes, and its last will.
 
-use super::groups::{Groups, Patience, Said};
+use super::{
+    credentials::User,
+    groups::{Groups, Patience, Said},
+};
 use mqtt5::{
     PropertyId, PropertyValue, QoS,
     broker::{
-        BrokerEventHandler, ClientPublishEvent, MemoryBackend, PublishAction, StorageBackend,
+        BrokerEventHandler, ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, MemoryBackend,
+        PublishAction, StorageBackend,
         router::{DeliveryLanes, LaneReceivers, MessageRouter, SubscriptionRequest, TakeoverNotice},
         storage::QueueHandle,
     },
@@ -15,7 +19,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,8 +34,11 @@ const TOO_LATE: Duration = Duration::from_secs(30);
 /// Last wills that wait. Each connection has one, and few end at the same time.
 const WILL_QUEUE: usize = 4096;
 
-/// Gives what gateways publish to the roles, instead of to the broker's own router.
+/// Gives what gateways publish to the roles, instead of to the broker's own router; to that only as long as somebody is
+/// there to put gateways to the test.
 pub(super) struct Ear {
+    /// Inspectors that are connected.
+    pub(super) inspectors: AtomicUsize,
     pub(super) groups: Arc<Groups>,
     pub(super) dropped: Arc<Dropped>,
 }
@@ -46,7 +53,7 @@ pub(super) struct Dropped {
 }
 
 impl Ear {
-    async fn hear(&self, event: ClientPublishEvent) {
+    async fn hear(&self, event: &ClientPublishEvent) {
         let patience = match (parse_topic(&event.topic), event.qos) {
             // While we wait, the gateway's connection stands still, and its PUBACK is due: that is the backpressure.
             (Some((_, Channel::Response)), _) => Patience::ForMember,
@@ -55,7 +62,8 @@ impl Ear {
             (_, QoS::AtMostOnce) => Patience::None,
             _ => Patience::ForRoom,
         };
-        let said = Said { topic: event.topic, payload: event.payload, correlation: event.correlation_data };
+        let ClientPublishEvent { topic, payload, correlation_data, .. } = event.clone();
+        let said = Said { topic, payload, correlation: correlation_data };
         match timeout(TOO_LATE, self.groups.deal(&said, patience)).await {
             Ok(true) => {}
             Ok(false) => drop(self.dropped.reports.fetch_add(1, Ordering::Relaxed)),
@@ -72,11 +80,50 @@ impl BrokerEventHandler for Ear {
         &'a self,
         event: ClientPublishEvent,
     ) -> Pin<Box<dyn Future<Output = PublishAction> + Send + 'a>> {
-        Box::pin(async {
-            self.hear(event).await;
-            PublishAction::Handled
+        Box::pin(async move {
+            if is_inspector(event.user_id.as_deref()) {
+                // A command, on its way to its gateway.
+                return PublishAction::Continue;
+            }
+            self.hear(&event).await;
+            match self.inspectors.load(Ordering::Relaxed) {
+                0 => PublishAction::Handled,
+                _ if event.retain => PublishAction::Transform(not_retained(event)),
+                _ => PublishAction::Continue,
+            }
         })
     }
+
+    fn on_client_connect<'a>(&'a self, event: ClientConnectEvent) -> Told<'a> {
+        if is_inspector(event.user_id.as_deref()) {
+            self.inspectors.fetch_add(1, Ordering::Relaxed);
+        }
+        Box::pin(std::future::ready(()))
+    }
+
+    fn on_client_disconnect<'a>(&'a self, event: ClientDisconnectEvent) -> Told<'a> {
+        if is_inspector(event.user_id.as_deref()) {
+            let one_less = |inspectors: usize| Some(inspectors.saturating_sub(1));
+            let _ = self.inspectors.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        }
+        Box::pin(std::future::ready(()))
+    }
+}
+
+type Told<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+fn is_inspector(user: Option<&str>) -> bool {
+    user == Some(User::INSPECTOR)
+}
+
+/// The same, since nothing is retained here.
+fn not_retained(event: ClientPublishEvent) -> PublishPacket {
+    let mut packet = PublishPacket::new(event.topic.to_string(), event.payload, event.qos);
+    packet.packet_id = event.packet_id;
+    if let Some(correlation) = event.correlation_data {
+        packet.properties.set_correlation_data(correlation);
+    }
+    packet
 }
 
 /// Last wills, which the broker gives only to its router.

@@ -76,6 +76,11 @@ impl Label {
         }
     }
 
+    /// The gateway that an RPC was sent to, where it is in flight or among the latest.
+    pub(super) fn asked(&self, id: &CorrelationId) -> Option<GatewayMac> {
+        self.rpc.as_ref()?.asked(&id.into())
+    }
+
     /// Drops what was kept long enough; whether anything is left.
     pub(super) fn forget(&mut self, now: Millis) -> bool {
         if now >= self.routes_until {

@@ -90,6 +90,13 @@ impl RpcState {
         superseded.then_some(Started::Superseded)
     }
 
+    pub(super) fn asked(&self, id: &RpcId) -> Option<GatewayMac> {
+        let in_flight = self.lease.iter().map(|lease| (&lease.id, lease.gateway));
+        let sent = self.ended.iter().filter(|ended| ended.status != Status::NotSent);
+        let mut rpcs = in_flight.chain(sent.map(|ended| (&ended.id, ended.gateway)));
+        rpcs.find(|(known, _)| *known == id).map(|(_, gateway)| gateway)
+    }
+
     pub(super) fn answered_last(&self, gateway: GatewayMac) -> bool {
         self.via == Some(gateway)
     }
