@@ -7,6 +7,7 @@
 
 pub mod commands;
 pub mod embedded;
+pub mod http;
 pub mod ledger;
 pub mod mqtt;
 pub mod queue;
