@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench faults screenshots \
+.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench experiments faults screenshots \
         fuzz clean
 
 help: ## This list
@@ -55,6 +55,9 @@ compose-test: ## Build the images, bring docker-compose.yml up, and drive the de
 
 bench: release ## CPU, rate and latency of an RPC, on private servers
 	target/release/bench rpc
+
+experiments: release ## The experiments of the thesis, into docs/experiments; ten minutes or so
+	target/release/bench experiments
 
 SEED ?= 1
 MINUTES ?= 10

@@ -5,7 +5,9 @@
 //! ([`embedded`]). Roles see messages of `protocol` and the handles below, never a library's types, so that a
 //! role does not know which back-end it runs on.
 
+pub mod commands;
 pub mod embedded;
+pub mod http;
 pub mod ledger;
 pub mod mqtt;
 pub mod queue;

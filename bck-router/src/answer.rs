@@ -7,15 +7,13 @@ use crate::{
     reply::{Answered, Outgoing, Replies},
 };
 use backbone::{
+    commands::{Heard, finish},
     mqtt::Incoming,
-    registry::{Ended, Finish, Finished, Registry, Release},
-    service::{Backoff, now},
+    registry::{Finished, Registry, Release},
+    service::now,
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use protocol::{
-    Answer, CorrelationId, GatewayMac, Reply, ReplyOutcome,
-    names::mqtt::{Channel, parse_topic},
-};
+use protocol::CorrelationId;
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -38,13 +36,6 @@ pub(crate) struct Answers {
     suspicions: Mutex<SuspicionLimit>,
     rpc_timeout: Duration,
     closed: CancellationToken,
-}
-
-/// An answer that could be read, and who gave it.
-#[derive(Debug)]
-struct Heard {
-    gateway: GatewayMac,
-    answer: Answer,
 }
 
 impl Answers {
@@ -89,7 +80,7 @@ impl Answers {
         self.metrics.answers.inc_by(messages.len() as u64);
         let mut taken = Vec::with_capacity(messages.len());
         for message in messages {
-            match read(&message) {
+            match Heard::read(&message) {
                 Ok(heard) => taken.push((message, heard)),
                 Err((reason, detail)) => {
                     tracing::debug!(topic = message.topic, reason, detail, "answer dropped");
@@ -98,8 +89,8 @@ impl Answers {
                 }
             }
         }
-        let answers: Vec<_> = taken.iter().map(|(_, heard)| heard.finish()).collect();
-        let finished = self.finish(&answers).await;
+        let heard = taken.iter().map(|(_, heard)| heard);
+        let finished = finish(&self.registry, heard, self.rpc_timeout, &self.metrics.registry_errors).await;
         drop(turn);
         let this = &self;
         let (mut answered, mut dropped) = (Vec::with_capacity(taken.len()), Vec::new());
@@ -122,28 +113,6 @@ impl Answers {
             let _ = this.places.send(release).await;
         }
         dropped.into_iter().collect::<FuturesUnordered<_>>().collect::<()>().await;
-    }
-
-    /// Asks Redis, waiting for it to come back as long as an RPC may still wait.
-    async fn finish(&self, answers: &[Finish]) -> Vec<Option<Finished>> {
-        if answers.is_empty() {
-            return Vec::new();
-        }
-        let deadline = Instant::now() + self.rpc_timeout;
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(1));
-        loop {
-            match self.registry.finish(answers).await {
-                Ok(finished) => return finished.into_iter().map(Some).collect(),
-                Err(error) => {
-                    tracing::debug!("waiting for Redis: {error}");
-                    self.metrics.registry_errors.inc();
-                }
-            }
-            if Instant::now() > deadline {
-                return vec![None; answers.len()];
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
     }
 
     /// Counts an answer that nobody waits for, and puts right what it may have done.
@@ -177,55 +146,4 @@ impl Answers {
             && may_be_forgotten(made, now().unix_millis().cast_unsigned())
             && self.suspicions.lock().unwrap_or_else(PoisonError::into_inner).allow()
     }
-}
-
-impl Heard {
-    fn reply(&self) -> Reply {
-        let (outcome, error) = match &self.answer.result {
-            Ok(()) => (ReplyOutcome::Ack, None),
-            Err(refusal) => (ReplyOutcome::Nack, Some(refusal.as_str().to_owned())),
-        };
-        Reply { id: None, label: self.answer.label, outcome, error, gateway: Some(self.gateway), retry_after_ms: None }
-    }
-
-    /// The place that an answer frees; one that names no RPC and belongs to none frees none.
-    fn release(&self, finished: Option<&Finished>) -> Option<Release> {
-        let id = match finished {
-            Some(Finished::Reply { id, .. }) => id.clone(),
-            _ => self.answer.id.clone()?,
-        };
-        let how = match &self.answer.result {
-            Ok(()) => Ended::Acknowledged,
-            Err(refusal) if refusal.is_passing() => Ended::PushedBack,
-            Err(_) => Ended::Refused,
-        };
-        let was_sent = matches!(finished, Some(Finished::Reply { .. }));
-        Some(Release { gateway: self.gateway, id, how, was_sent })
-    }
-
-    fn finish(&self) -> Finish {
-        let refusal = self.answer.result.as_ref().err();
-        Finish {
-            gateway: self.gateway,
-            label: self.answer.label,
-            id: self.answer.id.clone(),
-            carried_out: refusal.is_none(),
-            refused_for_now: refusal.is_some_and(protocol::Refusal::is_passing),
-        }
-    }
-}
-
-/// Reads an answer: its correlation ID may be in the body or in the MQTT 5 correlation data.
-fn read(message: &Incoming) -> Result<Heard, (&'static str, String)> {
-    let Some((gateway, Channel::Response)) = parse_topic(&message.topic) else {
-        return Err(("bad_topic", String::new()));
-    };
-    let mut answer = Answer::parse(&message.payload).map_err(|error| ("malformed", error.to_string()))?;
-    if answer.id.is_none()
-        && let Some(data) = &message.correlation
-    {
-        let id = std::str::from_utf8(data).ok().and_then(|text| text.parse().ok());
-        answer.id = Some(id.ok_or(("malformed", "correlation data that no command had".to_owned()))?);
-    }
-    Ok(Heard { gateway, answer })
 }

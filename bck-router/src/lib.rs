@@ -15,7 +15,6 @@ mod answer;
 mod config;
 mod heard;
 mod metrics;
-mod places;
 mod repair;
 mod reply;
 mod track;
@@ -24,6 +23,7 @@ pub use config::{Config, Consume};
 
 use anyhow::{Context, Result};
 use backbone::{
+    commands::give_back,
     mqtt::{Client, ClientOptions, Incoming, Subscription},
     queue::Broker,
     registry::Registry,
@@ -59,8 +59,8 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
         clients.extend(members);
         let (outgoing, sent) = Replies::new(replies.clone(), metrics.clone(), inbox.max_capacity());
         let (places, releases) = mpsc::channel(inbox.max_capacity());
-        let (window, counted) = (config.window.policy(), metrics.clone());
-        consumers.spawn(places::give_back(releases, registry.clone(), window, counted));
+        let errors = metrics.registry_errors.clone();
+        consumers.spawn(give_back(releases, registry.clone(), config.window.policy(), errors));
         let answers =
             answer::Answers::new(&config, registry.clone(), outgoing, places, metrics.clone(), closed.clone());
         consumers.spawn(answers.run(inbox));

@@ -24,6 +24,14 @@ const RESULTS_QUEUE: &str = "bench-results";
 const RESULTS_PREFETCH: u16 = 500;
 const RESULTS_AT_A_TIME: usize = 100;
 
+/// How a label of a task ended, and when that was known here.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    pub(crate) outcome: Outcome,
+    reason: Option<String>,
+}
+
 type Arrived = (Instant, ResultMessage);
 /// Takes results for as long as it can.
 pub(crate) type Listening = JoinSet<QueueError>;
@@ -106,14 +114,28 @@ impl<'a> Backend<'a> {
 
     /// One task: how long each of its results took from its confirm, or what went wrong.
     async fn change(&self, labels: [LabelMac; LABELS_PER_TASK]) -> Result<[Duration; LABELS_PER_TASK], String> {
-        let task = self.task(labels)?;
-        let results = self.waiting.insert(&task.task_id);
-        let changed = tokio::time::timeout(TASK_LIMIT, self.publish_and_wait(&task, labels, results)).await;
-        self.waiting.remove(&task.task_id);
-        changed.map_err(|_| format!("not all results within {TASK_LIMIT:?}"))?
+        let (confirmed, ended) = self.update(labels, None, TASK_LIMIT).await?;
+        if let Some(failed) = ended.iter().find(|ended| ended.outcome != Outcome::Shown) {
+            return Err(format!("{}: {}", failed.outcome, failed.reason.as_deref().unwrap_or_default()));
+        }
+        Ok(ended.map(|ended| ended.at.saturating_duration_since(confirmed)))
     }
 
-    fn task(&self, labels: [LabelMac; LABELS_PER_TASK]) -> Result<Task, String> {
+    /// One task with this deadline: when it was confirmed, and how each of its labels ended; or what went wrong.
+    pub(crate) async fn update(
+        &self,
+        labels: [LabelMac; LABELS_PER_TASK],
+        deadline: Option<Duration>,
+        limit: Duration,
+    ) -> Result<(Instant, [Ended; LABELS_PER_TASK]), String> {
+        let task = self.task(labels, deadline)?;
+        let results = self.waiting.insert(&task.task_id);
+        let updated = tokio::time::timeout(limit, self.publish_and_wait(&task, labels, results)).await;
+        self.waiting.remove(&task.task_id);
+        updated.map_err(|_| format!("not all results within {limit:?}"))?
+    }
+
+    fn task(&self, labels: [LabelMac; LABELS_PER_TASK], deadline: Option<Duration>) -> Result<Task, String> {
         let (version, fields) = self.versions.next();
         Ok(Task {
             task_id: Uuid::now_v7().to_string().parse().map_err(|error| format!("{error}"))?,
@@ -124,7 +146,7 @@ impl<'a> Backend<'a> {
             version,
             fields,
             batch: None,
-            timeout_ms: None,
+            timeout_ms: deadline.and_then(|deadline| deadline.as_millis().try_into().ok()),
             priority: Priority::Normal,
         })
     }
@@ -134,7 +156,7 @@ impl<'a> Backend<'a> {
         task: &Task,
         labels: [LabelMac; LABELS_PER_TASK],
         mut results: mpsc::Receiver<Arrived>,
-    ) -> Result<[Duration; LABELS_PER_TASK], String> {
+    ) -> Result<(Instant, [Ended; LABELS_PER_TASK]), String> {
         let body = serde_json::to_vec(task).map_err(|error| error.to_string())?;
         let (key, persistent) = (amqp::TASKS, true);
         let message = Message { routing_key: key, body: &body, persistent, mandatory: true, ..Message::default() };
@@ -144,16 +166,16 @@ impl<'a> Backend<'a> {
             Err(error) => return Err(format!("{:#}", anyhow::Error::from(error))),
         }
         let confirmed = Instant::now();
-        let mut latencies = [None; LABELS_PER_TASK];
-        while latencies.contains(&None) {
-            let (at, result) = results.recv().await.ok_or("no results any more")?;
-            if result.outcome != Outcome::Shown {
-                return Err(format!("{}: {}", result.outcome, result.reason.unwrap_or_default()));
+        let mut ended = [const { None }; LABELS_PER_TASK];
+        loop {
+            if let [Some(one), Some(other)] = ended {
+                return Ok((confirmed, [one, other]));
             }
-            if let Some(place) = labels.iter().position(|label| *label == result.label) {
-                latencies[place] = Some(at.saturating_duration_since(confirmed));
+            let (at, ResultMessage { label, outcome, reason, .. }) =
+                results.recv().await.ok_or("no results any more")?;
+            if let Some(place) = labels.iter().position(|known| *known == label) {
+                ended[place] = Some(Ended { at, outcome, reason });
             }
         }
-        Ok(latencies.map(Option::unwrap_or_default))
     }
 }

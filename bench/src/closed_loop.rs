@@ -1,4 +1,4 @@
-//! Load in a closed loop: so many at a time, the next when one has ended.
+//! Load: so many at a time, the next when one has ended; or so many per second.
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use hdrhistogram::Histogram;
@@ -82,6 +82,37 @@ where
     Ok(tally)
 }
 
+/// Begins `once(number, due)` so often per second, whether those before have ended or not; it tells the latencies, which
+/// count from `due`, so that what had to wait for us is not hidden.
+pub(crate) async fn open_loop<L>(
+    per_second: u32,
+    total: u32,
+    bar: &ProgressBar,
+    once: impl AsyncFn(u32, Instant) -> Result<L, String>,
+) -> anyhow::Result<Tally>
+where
+    L: IntoIterator<Item = Duration>,
+{
+    let mut tally = Tally::new()?;
+    let began = Instant::now();
+    let (mut number, mut in_flight) = (0, FuturesUnordered::new());
+    loop {
+        let due = began + Duration::from_secs(1) * number / per_second;
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(due.into()), if number < total => {
+                in_flight.push(once(number, due));
+                number += 1;
+            }
+            Some(outcome) = in_flight.next() => {
+                tally.count(outcome);
+                bar.inc(1);
+            }
+            else => return Ok(tally),
+        }
+    }
+}
+
 /// A progress bar on standard error, hidden where that is no terminal.
 pub(crate) fn progress(total: u32, doing: String) -> ProgressBar {
     let bar = ProgressBar::new(total.into()).with_message(doing);
@@ -110,6 +141,20 @@ mod tests {
         assert_eq!(most.get(), 3);
         assert_eq!(tally.latency.len() + tally.errors["refused"], 20);
         assert!(tally.latency.max().abs_diff(2_000) <= 2, "{}", tally.latency.max());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_is_not_hidden_from_those_that_come_after() {
+        let stall = tokio::sync::Semaphore::new(1);
+        let once = async |number, due: Instant| {
+            let _one_at_a_time = stall.acquire().await.map_err(|error| error.to_string())?;
+            tokio::time::sleep(if number == 0 { Duration::from_secs(1) } else { Duration::ZERO }).await;
+            Ok([tokio::time::Instant::now().saturating_duration_since(due.into())])
+        };
+        let tally = open_loop(10, 10, &ProgressBar::hidden(), once).await.unwrap();
+        assert_eq!(tally.latency.len(), 10);
+        // The last was due 0.9 s after the first, which took 1 s.
+        assert!(tally.latency.value_at_quantile(0.5) > 400_000, "{}", tally.latency.value_at_quantile(0.5));
     }
 
     #[tokio::test]

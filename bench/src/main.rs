@@ -6,18 +6,23 @@
 //!
 //! - [`rpc`]: worker to worker, without tasks and ledger; [`tasks`]: the whole chain; [`store`]: a batch over HTTP, also
 //!   on `standalone`.
+//! - [`run`]: replicas held to shares of CPU time, of the backbone, of the HTTP-RPC design and of `standalone`; also the
+//!   experiments of the thesis. [`results`]: what such runs brought, as Markdown, plots and ratios.
 //! - [`rig`]: servers, roles and settings; [`closed_loop`]: the load; [`processes`]: CPU time and memory.
 //! - [`level`]: what was measured at one level of load; [`report`]: the same as tables and as JSON.
 
 mod backend;
+mod cgroup;
 mod closed_loop;
 mod labels;
 mod level;
 mod options;
 mod processes;
 mod report;
+mod results;
 mod rig;
 mod rpc;
+mod run;
 mod store;
 mod store_api;
 mod table;
@@ -38,6 +43,14 @@ enum Command {
     Tasks(tasks::TasksArgs),
     /// A store's batch of price updates over HTTP, on `standalone` and on the servers in turn.
     Store(store::StoreArgs),
+    /// The backbone, the HTTP-RPC design or `standalone`, with replicas that are each held to a share of CPU time.
+    Run(run::RunArgs),
+    /// The experiments of the thesis, and their report.
+    Experiments(run::ExperimentsArgs),
+    /// Renders runs as Markdown with plots.
+    Report(results::ReportArgs),
+    /// Compares runs of two systems, made in turn, by their ratios.
+    Compare(results::CompareArgs),
 }
 
 // One thread, as every role has.
@@ -46,7 +59,7 @@ async fn main() -> ExitCode {
     let command = Command::parse();
     // Whichever ends first, the other is dropped, and with it every process that was started.
     let outcome = tokio::select! {
-        outcome = run(command) => outcome,
+        outcome = execute(command) => outcome,
         signal = stopped() => signal,
     };
     match outcome {
@@ -58,11 +71,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<()> {
+async fn execute(command: Command) -> Result<()> {
     match command {
         Command::Rpc(args) => rpc::run(args).await,
         Command::Tasks(args) => tasks::run(args).await,
         Command::Store(args) => store::run(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Experiments(args) => run::run_experiments(args).await,
+        Command::Report(args) => args.run(),
+        Command::Compare(args) => results::compare(&args),
     }
 }
 

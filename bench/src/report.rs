@@ -5,7 +5,7 @@ use crate::{
     table::{Table, number},
 };
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{path::Path, process::Command};
 
 /// What a bench measured, and on what.
@@ -24,15 +24,16 @@ pub(crate) struct Report<P> {
     levels: Vec<Level>,
 }
 
-#[derive(Debug, Serialize)]
-struct Machine {
-    cores: usize,
-    cpu: Option<String>,
-    kernel: Option<String>,
+/// On what it was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) cpu: Option<String>,
+    pub(crate) kernel: Option<String>,
 }
 
 impl Machine {
-    fn this() -> Self {
+    pub(crate) fn this() -> Self {
         let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok();
@@ -44,7 +45,8 @@ impl Machine {
     }
 }
 
-fn commit() -> Option<String> {
+/// The source this was built from, as far as the working folder tells; with `-dirty` where that has changes.
+pub(crate) fn commit() -> Option<String> {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).output().ok().filter(|output| output.status.success())?;
         String::from_utf8(output.stdout).ok()

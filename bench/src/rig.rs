@@ -9,10 +9,10 @@ use std::{
 use tempfile::TempDir;
 use testbed::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, Role, Servers, ServersConfig, TASK_WORKER};
 
-const READY_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Longer than any run: gateways report once, when they have connected, and then no more, so that reports disturb
 /// nothing. Routes must not become stale meanwhile.
-const NEVER: &str = "30days";
+pub(crate) const NEVER: &str = "30days";
 
 /// Starts RabbitMQ, Redis, a Mosquitto and MongoDB, none of them shared with anyone.
 pub(crate) async fn start_servers() -> Result<Servers> {
@@ -40,7 +40,7 @@ impl<'a> Rig<'a> {
         if let Some(concurrency) = worker {
             rig.add(TASK_WORKER, &[], &[("TASK_CONCURRENCY", concurrency.to_string())], &folder).await?;
         }
-        rig.add(GATEWAY_EMULATOR, &emulator_args(options), &[], &folder).await?;
+        rig.add(GATEWAY_EMULATOR, &emulator_args(options.gateways, options.labels, options.seed), &[], &folder).await?;
         Ok(rig)
     }
 
@@ -115,11 +115,11 @@ pub(crate) fn server_pids(servers: &Servers) -> impl Iterator<Item = (&'static s
     all.into_iter().filter_map(|(name, pid)| Some((name, pid?)))
 }
 
-fn emulator_args(options: &Options) -> Vec<String> {
+pub(crate) fn emulator_args(gateways: u32, labels: u32, seed: u64) -> Vec<String> {
     let args = [
-        ("--gateways", options.gateways.to_string()),
-        ("--labels", options.labels.to_string()),
-        ("--seed", options.seed.to_string()),
+        ("--gateways", gateways.to_string()),
+        ("--labels", labels.to_string()),
+        ("--seed", seed.to_string()),
         ("--write-time", "0s".to_owned()),
         ("--write-queue", "100000".to_owned()),
         ("--echo", "body".to_owned()),
@@ -128,7 +128,7 @@ fn emulator_args(options: &Options) -> Vec<String> {
     args.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect()
 }
 
-fn log_dir(wanted: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
+pub(crate) fn log_dir(wanted: Option<&Path>) -> Result<(PathBuf, Option<TempDir>)> {
     if let Some(folder) = wanted {
         return Ok((folder.to_owned(), None));
     }

@@ -120,7 +120,7 @@ async fn measure(args: &StoreArgs, round: u32, on: Target, concurrency: u32, ver
     let watched = running.watched()?;
     let before = processes::usage(&watched)?;
     let began = Instant::now();
-    let bodies = (0..args.labels).map(|index| (label(index), versions.next()));
+    let bodies = (0..args.labels).map(|index| ([label(index)], versions.next()));
     let batch = api.enqueue(bodies).await?;
     let enqueued = began.elapsed().as_secs_f64();
     let ended = api.wait_complete(&batch, args.limit).await?;

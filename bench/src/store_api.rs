@@ -4,7 +4,10 @@ use anyhow::{Context, Result, bail};
 use protocol::{Fields, LabelMac, Version};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 use uuid::Uuid;
 
 /// The most that a request may hold.
@@ -22,6 +25,8 @@ pub(crate) struct StoreApi {
 pub(crate) struct Ended {
     /// How many show what they should.
     pub(crate) shown: u64,
+    /// How many ended how.
+    pub(crate) outcomes: BTreeMap<String, u64>,
     /// From its first request to its last label's outcome, by the backbone's clock.
     pub(crate) seconds: f64,
 }
@@ -30,7 +35,7 @@ pub(crate) struct Ended {
 struct View {
     complete: bool,
     done: u64,
-    outcomes: std::collections::BTreeMap<String, u64>,
+    outcomes: BTreeMap<String, u64>,
     labels_per_second: Option<f64>,
 }
 
@@ -53,13 +58,13 @@ impl StoreApi {
         bail!("no gateway hears {label} after {limit:?}")
     }
 
-    /// Enqueues a task for each label; its batch, once all are confirmed.
-    pub(crate) async fn enqueue(
+    /// Enqueues a task for each of these; their batch, once all are confirmed.
+    pub(crate) async fn enqueue<const N: usize>(
         &self,
-        updates: impl Iterator<Item = (LabelMac, (Option<Version>, Fields))>,
+        updates: impl Iterator<Item = ([LabelMac; N], (Option<Version>, Fields))>,
     ) -> Result<String> {
         let batch = format!("bench-{}", Uuid::now_v7());
-        let task = |(label, (version, fields))| json!({"action": "price_update", "labels": [label], "version": version, "fields": fields, "batch": batch});
+        let task = |(labels, (version, fields)): ([LabelMac; N], _)| json!({"action": "price_update", "labels": labels.to_vec(), "version": version, "fields": fields, "batch": batch});
         let tasks: Vec<Value> = updates.map(task).collect();
         for some in tasks.chunks(TASKS_PER_REQUEST) {
             let url = format!("{}/v1/stores/bench/tasks", self.url);
@@ -79,7 +84,7 @@ impl StoreApi {
             let view: View = self.get(&format!("/v1/batches/{batch}")).await?;
             if let (true, Some(rate)) = (view.complete, view.labels_per_second) {
                 let shown = view.outcomes.get("shown").copied().unwrap_or_default();
-                return Ok(Ended { shown, seconds: view.done as f64 / rate });
+                return Ok(Ended { shown, seconds: view.done as f64 / rate, outcomes: view.outcomes });
             }
             if Instant::now() > end {
                 bail!("after {limit:?} {} labels of the batch have ended", view.done);

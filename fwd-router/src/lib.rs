@@ -5,11 +5,9 @@
 //! What can't be sent is answered at once: `no_route`, `busy`, `superseded`, `expired`.
 //!
 //! Holds no state: any replica can take any request, and what a killed one had in hand is delivered to another. The
-//! decisions are in [`forward`], the one round trip to Redis in `backbone::registry`.
+//! way of a command is in `backbone::commands`, the one round trip to Redis in `backbone::registry`.
 
-mod admit;
 mod config;
-mod credit;
 mod forward;
 mod metrics;
 mod request;
@@ -18,9 +16,10 @@ pub use config::Config;
 
 use anyhow::{Context, Result};
 use backbone::{
+    commands::{DispatchCounters, Dispatcher, DispatcherOptions},
     mqtt::{Client, ClientOptions},
     queue::{Broker, Consumer, Delivery, Prefetch, QueueError, Settler},
-    registry::{GatewayDirectory, Registry},
+    registry::Registry,
     service::{Ended, Readiness, Service, run_sessions},
 };
 use forward::Forwarder;
@@ -45,22 +44,19 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     service.open_admin_port(axum::Router::new());
     let background = TaskTracker::new();
     let closed = CancellationToken::new();
-    let registry = Registry::connect(&config.redis.redis_url)?;
-    let (directory, follow) = GatewayDirectory::follow(registry.clone(), closed.clone());
-    background.spawn(follow);
     let brokers = connect_brokers(&config, &background);
-    let (credit, uncounted) = credit::Credit::new();
-    let window = config.window.policy();
-    background.spawn(credit::count(credit.clone(), uncounted, registry.clone(), window.clone(), closed.clone()));
-    let parts = forward::Parts {
-        registry,
-        directory,
+    let options = DispatcherOptions {
+        registry: Registry::connect(&config.redis.redis_url)?,
         brokers: brokers.clone(),
         policy: config.policy(),
-        window,
-        credit,
-        metrics,
+        window: config.window.policy(),
+        counters: DispatchCounters {
+            registry_errors: metrics.registry_errors.clone(),
+            published_again: metrics.published_again.clone(),
+        },
     };
+    let dispatcher = Dispatcher::start(options, &background, &closed);
+    let parts = forward::Parts { dispatcher, rpc_timeout: config.rpc_timeout, metrics };
 
     let sessions = run_sessions(&service.stop, || session(&config, &service, &parts));
     tokio::select! {
@@ -94,7 +90,7 @@ async fn any_failed(brokers: &[Client]) -> anyhow::Error {
 
 async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> Result<Ended> {
     let reachable = tokio::select! {
-        reachable = parts.reachable() => reachable,
+        reachable = parts.dispatcher.reachable() => reachable,
         () = service.stop.cancelled() => return Ok(Ended::Stopped),
     };
     reachable.context("waiting for Redis and an MQTT broker")?;
@@ -103,7 +99,7 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let mut requests = Requests::consume(&broker, config.fwd_prefetch).await?;
     let forwarder = Arc::new(Forwarder::new(parts.clone(), broker.publisher().await?));
     tracing::info!(amqp.url = %config.amqp.amqp_url, "takes requests");
-    let mut ready = std::pin::pin!(ready_while_connected(&parts.brokers, &service.readiness));
+    let mut ready = std::pin::pin!(ready_while_connected(parts.dispatcher.brokers(), &service.readiness));
     let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();

@@ -1,76 +1,31 @@
-//! One RPC request, read from its message.
+//! RPC requests, read from their messages.
 
-use backbone::queue::Delivery;
-use protocol::{CommandHead, CorrelationId, Timestamp, Turn};
+use backbone::{commands::Request, queue::Delivery};
+use protocol::{CommandHead, CorrelationId, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A command has at most so many bytes. A larger one could not be delivered: brokers drop in silence, or end the connection
-/// over, what a client has said that it can't take.
-const MAX_COMMAND_BYTES: usize = 256 * 1024;
-
-/// An RPC request that can be worked on.
-#[derive(Debug)]
-pub(crate) struct Request {
-    /// The message that it came in, by its place among those that were delivered together.
-    pub(crate) message: usize,
-    pub(crate) head: CommandHead,
-    /// The command as it came, to be carried on as it is.
-    pub(crate) body: Vec<u8>,
-    pub(crate) reply_to: String,
-    /// Whose turn it is to have a place at its gateway.
-    pub(crate) turn: Turn,
-    /// It may have been worked on before.
-    pub(crate) redelivered: bool,
-    /// When whoever asks stops waiting; `None`: it has.
-    pub(crate) deadline: Option<Instant>,
+/// Reads the requests of a message that was delivered at `now`, several only if it names no RPC itself: then each is on
+/// a line. The text says what is wrong with one.
+pub(crate) fn read(mut delivery: Delivery, now: Timestamp, rpc_timeout: Duration) -> Vec<Result<Request, String>> {
+    let body = std::mem::take(&mut delivery.body);
+    let read = |body| read_one(&delivery, body, now, rpc_timeout);
+    if delivery.correlation_id.is_none() && body.contains(&b'\n') {
+        body.split(|byte| *byte == b'\n').map(|line| read(line.to_vec())).collect()
+    } else {
+        vec![read(body)]
+    }
 }
 
-impl Request {
-    /// Reads the requests of a message that was delivered at `now`, several only if it names no RPC itself: then each
-    /// is on a line. The text says what is wrong with one.
-    pub(crate) fn read(
-        message: usize,
-        mut delivery: Delivery,
-        now: Timestamp,
-        rpc_timeout: Duration,
-    ) -> Vec<Result<Self, String>> {
-        let body = std::mem::take(&mut delivery.body);
-        let read = |body| Self::read_one(message, &delivery, body, now, rpc_timeout);
-        if delivery.correlation_id.is_none() && body.contains(&b'\n') {
-            body.split(|byte| *byte == b'\n').map(|line| read(line.to_vec())).collect()
-        } else {
-            vec![read(body)]
-        }
+fn read_one(delivery: &Delivery, body: Vec<u8>, now: Timestamp, rpc_timeout: Duration) -> Result<Request, String> {
+    let head: CommandHead = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
+    if delivery.correlation_id.as_deref().is_some_and(|id| id != head.id.as_str()) {
+        return Err("correlation_id and the body's id differ".to_owned());
     }
-
-    fn read_one(
-        message: usize,
-        delivery: &Delivery,
-        body: Vec<u8>,
-        now: Timestamp,
-        rpc_timeout: Duration,
-    ) -> Result<Self, String> {
-        let head: CommandHead = serde_json::from_slice(&body).map_err(|error| error.to_string())?;
-        if delivery.correlation_id.as_deref().is_some_and(|id| id != head.id.as_str()) {
-            return Err("correlation_id and the body's id differ".to_owned());
-        }
-        let reply_to = delivery.reply_to.clone().ok_or("reply_to: absent")?;
-        let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
-        let deadline = left.map(|left| Instant::now() + left);
-        Ok(Self { message, head, body, reply_to, turn: delivery.turn, redelivered: delivery.redelivered, deadline })
-    }
-
-    /// No gateway would take it.
-    pub(crate) fn is_too_large(&self) -> bool {
-        self.body.len() > MAX_COMMAND_BYTES
-    }
-
-    /// How long whoever asks still waits.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
-        let left = self.deadline?.checked_duration_since(Instant::now())?;
-        (!left.is_zero()).then_some(left)
-    }
+    let reply_to = delivery.reply_to.clone().ok_or("reply_to: absent")?;
+    let left = time_left(&head.id, delivery.expiration.unwrap_or(rpc_timeout), now);
+    let deadline = left.map(|left| Instant::now() + left);
+    Ok(Request { head, body, reply_to, turn: delivery.turn, again: delivery.redelivered, deadline })
 }
 
 /// How much of an RPC's `expiration` is left, by the time in its ID; an ID that tells no time is taken as new.
@@ -113,7 +68,7 @@ mod tests {
             timestamp_ms: None,
             redelivered: false,
             reason: None,
-            turn: Turn::default(),
+            turn: protocol::Turn::default(),
             wait: None,
         }
     }
@@ -121,12 +76,12 @@ mod tests {
     #[test]
     fn a_message_that_names_no_rpc_may_have_several() {
         let now = Timestamp::from_unix_millis(0);
-        let read = |id, body: &str| Request::read(3, delivery(id, body), now, Duration::from_secs(1));
+        let read = |id, body: &str| super::read(delivery(id, body), now, Duration::from_secs(1));
         let command = |id: &str| format!(r#"{{"id":"{id}","deviceMac":"001a2b3c4d5e","type":"ping"}}"#);
         let two = read(None, &format!("{}\n{}", command("a"), command("b")));
         let two: Vec<_> = two.into_iter().map(Result::unwrap).collect();
         assert_eq!(two.iter().map(|request| request.head.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert!(two.iter().all(|request| request.message == 3 && request.reply_to == "replies"));
+        assert!(two.iter().all(|request| request.reply_to == "replies"));
         assert_eq!(two[1].body, command("b").into_bytes(), "as it came");
 
         let pretty = command("a").replace(',', ",\n");

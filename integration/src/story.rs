@@ -52,7 +52,8 @@ pub fn quick(gateways: usize, labels: usize) -> StackConfig {
         emulator_args: ["--write-time", "5ms", "--report-interval", "500ms"].map(str::to_owned).to_vec(),
         ..StackConfig::default()
     };
-    let roles = [testbed::TASK_WORKER, testbed::FWD_ROUTER, testbed::BCK_ROUTER, testbed::STANDALONE];
+    let roles =
+        [testbed::TASK_WORKER, testbed::FWD_ROUTER, testbed::BCK_ROUTER, testbed::HTTP_ROUTER, testbed::STANDALONE];
     roles.into_iter().fold(config, |config, role| config.with_env(role, "RPC_TIMEOUT", "2s"))
 }
 
@@ -127,6 +128,7 @@ impl Story {
         let roles = match sample {
             name if name.starts_with("task_worker") => &self.stack.workers,
             name if name.starts_with("fwd_router") => &self.stack.fwd_routers,
+            name if name.starts_with("http_router") => &self.stack.http_routers,
             _ => &self.stack.bck_routers,
         };
         Stack::sum_metric(roles, sample).await

@@ -11,7 +11,7 @@ use std::{
 const CLIENTS: [&str; 7] = ["lapin", "rumqttc-v5-next", "rumqttc-v4-next", "mqtt5", "redis", "mongodb", "rusqlite"];
 /// Crates that are async or do I/O: `protocol` has none.
 const ASYNC: [&str; 5] = ["tokio", "tokio-util", "futures", "axum", "reqwest"];
-const ROLES: [&str; 5] = ["task-worker", "fwd-router", "bck-router", "gateway-emulator", "store-api"];
+const ROLES: [&str; 6] = ["task-worker", "fwd-router", "bck-router", "http-router", "gateway-emulator", "store-api"];
 
 /// Each workspace crate's dependencies, those of its tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {

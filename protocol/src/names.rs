@@ -167,6 +167,16 @@ pub mod mqtt {
     }
 }
 
+/// What is said over HTTP where the HTTP-RPC design takes the place of the queues.
+pub mod http {
+    /// Where RPCs are posted: the body is the command, and that of the answer the reply. Status 504: none came in time.
+    pub const RPC_PATH: &str = "/rpc";
+    /// Header of a request: for how many milliseconds whoever asks waits.
+    pub const TIMEOUT: &str = "x-timeout-ms";
+    /// Header of a request: as the property `priority` of one over RabbitMQ.
+    pub const PRIORITY: &str = "x-priority";
+}
+
 /// Keys in Redis. Those of one label, or of one gateway, share a hash slot (its MAC in braces), so one script may use
 /// them all.
 pub mod redis {

@@ -145,7 +145,14 @@ impl Config {
         let emulator = flags.emulate.map(|size| parse_from(emulator_args(size, &flags.emulator))).transpose()?;
         Ok(Self {
             api: store_api::Config { api_addr, tokens, route_stale_after, window: window.clone(), ..api },
-            worker: task_worker::Config { rpc_timeout, route_stale_after, task_concurrency, rpc_concurrency, ..worker },
+            worker: task_worker::Config {
+                rpc: task_worker::RpcBy::Queue,
+                rpc_timeout,
+                route_stale_after,
+                task_concurrency,
+                rpc_concurrency,
+                ..worker
+            },
             fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, window: window.clone(), ..fwd_router },
             bck_router: bck_router::Config { rpc_timeout, route_stale_after, window, ..bck_router },
             emulator,

@@ -1,6 +1,7 @@
 //! What a task worker can be told.
 
 use backbone::{
+    http::HttpRpcUrl,
     ledger::LedgerUrl,
     queue::AmqpArgs,
     registry::RedisArgs,
@@ -23,6 +24,14 @@ pub struct Config {
     /// Where Redis is; only the repair pass asks it
     #[command(flatten)]
     pub redis: RedisArgs,
+
+    /// How RPCs are made: over the queues, or by the HTTP-RPC design that they are compared with
+    #[arg(long, env = "RPC", value_enum, default_value_t = RpcBy::Queue)]
+    pub rpc: RpcBy,
+
+    /// Where the HTTP routers are, or what balances between them; only for RPC=http
+    #[arg(long, env = "HTTP_RPC_URL", default_value = "http://127.0.0.1:8081", hide_env_values = true)]
+    pub http_rpc_url: HttpRpcUrl,
 
     /// How long one attempt waits for the gateway's answer, at most until the task's deadline
     #[arg(long, env = "RPC_TIMEOUT", default_value = "15s", value_parser = parse_duration)]
@@ -69,4 +78,13 @@ impl Config {
             ..self
         }
     }
+}
+
+/// How a task worker makes RPCs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RpcBy {
+    /// Request and reply go through RabbitMQ: any router takes either.
+    Queue,
+    /// The request is posted to an HTTP router, which answers it.
+    Http,
 }

@@ -3,13 +3,14 @@
 
 use crate::{
     answers::Answers,
+    ask::Asker,
     decide::Drive,
     held::{self, Held, Holders},
     metrics::Metrics,
 };
 use backbone::{
     ledger::{LabelRecord, LedgerError, LedgerWriter, RpcLatency, Telemetry},
-    queue::{QueueError, RpcClient, RpcError, RpcRequest},
+    queue::{QueueError, RpcRequest},
     service::{Backoff, now},
 };
 use protocol::{
@@ -33,7 +34,7 @@ const LONG: Duration = Duration::from_secs(1);
 /// What drives labels, for all tasks of one session.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    pub(crate) rpc: RpcClient,
+    pub(crate) rpc: Asker,
     pub(crate) ledger: LedgerWriter,
     pub(crate) telemetry: Telemetry,
     pub(crate) answers: Answers,
@@ -318,11 +319,7 @@ impl Driver {
         let in_flight = self.metrics.rpc_in_flight();
         let reply = self.rpc.call(RpcRequest { id: &id, label, body: &body, timeout, turn }).await;
         drop(in_flight);
-        let reply = match reply {
-            Ok(reply) => Some(reply),
-            Err(RpcError::Timeout) => None,
-            Err(RpcError::Session(error)) => return Err(error.into()),
-        };
+        let reply = reply?;
         let took = began.elapsed();
         self.answers.note(label, &id, reply.as_ref(), took);
         self.note(label, reply.as_ref(), took);

@@ -5,7 +5,7 @@
 //!
 //! 1. [`execute`]: checks the task, finds its labels, tells the ledger what is desired, and decides for each label
 //!    ([`decide`]) whether it is news;
-//! 2. [`drive`]: makes RPCs for those that are, until the label has its outcome or the deadline has come;
+//! 2. [`drive`]: makes RPCs ([`ask`]) for those that are, until the label has its outcome or the deadline has come;
 //! 3. [`execute`] again: records outcomes in the ledger, publishes the results, and only then acknowledges the task.
 //!
 //! A task of which nothing is left but labels that wait for their gateways is put off ([`park`]): it needs no worker
@@ -17,6 +17,7 @@
 //! A worker can be killed anywhere: its tasks are delivered to another, which finds in the ledger what was done.
 
 mod answers;
+mod ask;
 mod config;
 mod decide;
 mod drive;
@@ -27,13 +28,14 @@ mod metrics;
 mod park;
 mod repair;
 
-pub use config::Config;
+pub use config::{Config, RpcBy};
 
 use answers::Answers;
 use anyhow::{Context, Result};
+use ask::Asker;
 use backbone::{
     ledger::{BatchWatch, Ledger, LedgerError, LedgerWriter, Telemetry},
-    queue::{Broker, Delivery, RpcClient, Settler},
+    queue::{Broker, Delivery, Settler},
     registry::Registry,
     service::{Ended, Readiness, Service, run_sessions},
 };
@@ -104,8 +106,7 @@ async fn session(worker: &Arc<Worker>, service: &Service) -> Result<Ended> {
     }
     let broker = Broker::connect(&worker.config.amqp.amqp_url, service.name).await.context("opening a session")?;
     broker.declare().await.context("opening a session")?;
-    let (rpc, listen) = RpcClient::open(&broker).await?;
-    let mut listen = std::pin::pin!(listen);
+    let (rpc, mut listen) = Asker::open(&worker.config, &broker).await?;
     let executor = Arc::new(worker.executor(rpc, broker.publisher().await?, service.stop.clone()));
     let concurrency = worker.config.task_concurrency;
     let mut tasks = Intake::open(&broker, Priority::Normal, concurrency).await?;
@@ -174,7 +175,7 @@ async fn drain(in_hand: &TaskTracker, grace: Duration) {
 }
 
 impl Worker {
-    fn executor(&self, rpc: RpcClient, publisher: backbone::queue::Publisher, stop: CancellationToken) -> Executor {
+    fn executor(&self, rpc: Asker, publisher: backbone::queue::Publisher, stop: CancellationToken) -> Executor {
         let driver = Driver {
             rpc,
             ledger: self.writer.clone(),

@@ -4,6 +4,7 @@
 //! - [`RabbitMq`], [`Redis`], [`Mosquitto`], [`MongoDb`]: one real server each, on a free port of
 //!   127.0.0.1 and in a folder of its own. [`Server`] is what they share: stop, kill, pause, start again.
 //! - [`Certificates`]: TLS for them, and the roles' users in them with the permissions in `security/`.
+//! - [`Balancer`]: a TCP balancer before several replicas.
 //! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
 //! - [`Role`]: one of the project's own binaries as a process; [`Stack`]: servers and roles together;
 //!   [`Standalone`]: all roles as one process, without servers.
@@ -20,6 +21,7 @@
 //! - Every wait is bounded, and its error shows the end of the log of what it waited for.
 
 mod access;
+mod balancer;
 mod certificates;
 pub mod install;
 mod management;
@@ -38,6 +40,7 @@ mod stack;
 mod standalone;
 mod tools;
 
+pub use balancer::Balancer;
 pub use certificates::{Certificates, TlsFiles};
 pub use management::Management;
 pub use mongodb::{MongoDb, MongoDbOptions};
@@ -51,6 +54,8 @@ pub use role::Role;
 pub use server::{Server, http_builder};
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;
-pub use stack::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER};
+pub use stack::{
+    BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, HTTP_ROUTER, STANDALONE, STORE_API, Stack, StackConfig, TASK_WORKER,
+};
 pub use standalone::Standalone;
 pub use tools::Tool;

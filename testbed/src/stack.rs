@@ -1,5 +1,6 @@
 //! Servers and roles together: a whole backbone with emulated gateways on one machine.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{Role, Servers, ServersConfig, free_port};
+use crate::{Balancer, Role, Servers, ServersConfig, free_port};
 
 /// The binary that takes tasks and asks labels.
 pub const TASK_WORKER: &str = "task-worker";
@@ -15,6 +16,8 @@ pub const TASK_WORKER: &str = "task-worker";
 pub const FWD_ROUTER: &str = "fwd-router";
 /// The binary that takes gateways' answers back to who asked.
 pub const BCK_ROUTER: &str = "bck-router";
+/// The binary that takes RPCs over HTTP to gateways, and their answers back.
+pub const HTTP_ROUTER: &str = "http-router";
 /// The binary that serves HTTP for the store backend.
 pub const STORE_API: &str = "store-api";
 /// The binary that stands in for gateways and labels.
@@ -35,6 +38,9 @@ pub struct StackConfig {
     pub fwd_routers: usize,
     /// How many bck-routers.
     pub bck_routers: usize,
+    /// How many http-routers; none by default. Where there is one, workers make their RPCs over HTTP, several behind a
+    /// balancer, and bck-routers take only reports.
+    pub http_routers: usize,
     /// How many store-apis; none by default.
     pub store_apis: usize,
     /// How many gateways the emulator plays.
@@ -60,6 +66,7 @@ impl Default for StackConfig {
             workers: 2,
             fwd_routers: 2,
             bck_routers: 2,
+            http_routers: 0,
             store_apis: 0,
             gateways: 4,
             labels: 100,
@@ -78,6 +85,12 @@ impl StackConfig {
         self.env.push((role, name, value.into()));
         self
     }
+
+    fn over_http(self, address: SocketAddr) -> Self {
+        let url = format!("http://{address}");
+        let workers = self.with_env(TASK_WORKER, "RPC", "http").with_env(TASK_WORKER, "HTTP_RPC_URL", url);
+        workers.with_env(BCK_ROUTER, "CONSUME", "reports")
+    }
 }
 
 /// A running backbone. All of it ends when this is dropped; [`Self::stop`] ends it in order.
@@ -91,6 +104,8 @@ pub struct Stack {
     pub fwd_routers: Vec<Role>,
     /// The bck-routers.
     pub bck_routers: Vec<Role>,
+    /// The http-routers.
+    pub http_routers: Vec<Role>,
     /// The store-apis.
     pub store_apis: Vec<Role>,
     /// Where the store-apis serve: `http://127.0.0.1:PORT`.
@@ -99,6 +114,11 @@ pub struct Stack {
     pub servers: Servers,
     config: StackConfig,
     logs: LogDir,
+    _balancer: Option<Balancer>,
+}
+
+fn addresses(count: usize) -> Result<Vec<SocketAddr>> {
+    (0..count).map(|_| Ok((Ipv4Addr::LOCALHOST, free_port()?).into())).collect()
 }
 
 pub(crate) enum LogDir {
@@ -123,11 +143,20 @@ impl Stack {
     /// Starts all roles, whether the servers run or not, and waits for nothing.
     pub fn launch(servers: Servers, config: StackConfig) -> Result<Self> {
         let logs = LogDir::new(config.log_dir.as_deref())?;
+        let http_addresses = addresses(config.http_routers)?;
+        let balancer = (http_addresses.len() > 1).then(|| Balancer::start(http_addresses.clone())).transpose()?;
+        let config = match balancer.as_ref().map(Balancer::address).or(http_addresses.first().copied()) {
+            Some(address) => config.over_http(address),
+            None => config,
+        };
         let start = |role| start_role(role, &servers, &config, logs.path());
-        let api_ports = (0..config.store_apis).map(|_| free_port()).collect::<Result<Vec<_>>>()?;
-        let store_api = |port: &u16| {
-            let config = config.clone().with_env(STORE_API, "API_ADDR", format!("127.0.0.1:{port}"));
-            start_role(STORE_API, &servers, &config, logs.path())
+        let api_addresses = addresses(config.store_apis)?;
+        let serving = |role, name, addresses: &[SocketAddr]| {
+            let serve = |address: &SocketAddr| {
+                let config = config.clone().with_env(role, name, address.to_string());
+                start_role(role, &servers, &config, logs.path())
+            };
+            addresses.iter().map(serve).collect::<Result<Vec<_>>>()
         };
         let several = |role, count| (0..count).map(|_| start(role)).collect::<Result<Vec<_>>>();
         Ok(Self {
@@ -135,11 +164,13 @@ impl Stack {
             workers: several(TASK_WORKER, config.workers)?,
             fwd_routers: several(FWD_ROUTER, config.fwd_routers)?,
             bck_routers: several(BCK_ROUTER, config.bck_routers)?,
-            store_apis: api_ports.iter().map(store_api).collect::<Result<Vec<_>>>()?,
-            api_urls: api_ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect(),
+            http_routers: serving(HTTP_ROUTER, "HTTP_ADDR", &http_addresses)?,
+            store_apis: serving(STORE_API, "API_ADDR", &api_addresses)?,
+            api_urls: api_addresses.iter().map(|address| format!("http://{address}")).collect(),
             servers,
             config,
             logs,
+            _balancer: balancer,
         })
     }
 
@@ -159,7 +190,7 @@ impl Stack {
 
     /// All roles' processes, the emulator's included.
     pub fn roles_mut(&mut self) -> impl Iterator<Item = &mut Role> {
-        let routers = self.fwd_routers.iter_mut().chain(&mut self.bck_routers);
+        let routers = self.fwd_routers.iter_mut().chain(&mut self.bck_routers).chain(&mut self.http_routers);
         self.workers.iter_mut().chain(routers).chain(&mut self.store_apis).chain([&mut self.emulator])
     }
 

@@ -4,7 +4,7 @@
 //! looks at; none is asked more often than a page that is open needs it.
 
 use super::{Backend, Ledger, LedgerError};
-use protocol::{BatchId, LabelMac, Outcome, Price, Sku, Store, Timestamp};
+use protocol::{BatchId, GatewayMac, LabelMac, Outcome, Price, Sku, Store, Timestamp};
 use std::time::Duration;
 
 /// How the labels of a store stand.
@@ -68,6 +68,17 @@ pub struct BatchSeen {
     pub batch: BatchId,
     /// When its first request over HTTP came; else when a label of it ended last.
     pub at: Timestamp,
+}
+
+/// How long an RPC took and how it ended, as it was measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RpcSeen {
+    /// The gateway that was asked; `None` where none was, or none answered.
+    pub gateway: Option<GatewayMac>,
+    /// `ack`, `nack`, `timeout` and so on.
+    pub outcome: String,
+    /// From the request to the reply.
+    pub latency_ms: f64,
 }
 
 /// Something that a person, or a program with a token, did by the page.
@@ -158,6 +169,11 @@ impl Ledger {
     /// Takes these labels from their products; answers how many had one. They stay in their stores.
     pub async fn unbind(&self, labels: &[LabelMac]) -> Result<u64, LedgerError> {
         ask!(self, ledger => ledger.unbind(labels))
+    }
+
+    /// The RPCs that were measured last since then, of all stores, at most `limit`: for whoever measures the whole.
+    pub async fn latest_rpcs(&self, since: Timestamp, limit: u32) -> Result<Vec<RpcSeen>, LedgerError> {
+        ask!(self, ledger => ledger.latest_rpcs(since, limit))
     }
 
     /// Records what somebody did; nothing of it is ever changed.

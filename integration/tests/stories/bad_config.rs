@@ -6,7 +6,7 @@ use std::{
     process::{Output, Stdio},
     time::Duration,
 };
-use testbed::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, TASK_WORKER, role::binary};
+use testbed::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, HTTP_ROUTER, TASK_WORKER, role::binary};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     process::Command,
@@ -15,21 +15,25 @@ use tokio::{
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// What each role can be told, besides what all can.
-const VARIABLES: [(&str, &[&str]); 4] = [
-    (TASK_WORKER, &["AMQP_URL", "MONGODB_URL", "RPC_TIMEOUT"]),
+const VARIABLES: [(&str, &[&str]); 5] = [
+    (TASK_WORKER, &["AMQP_URL", "MONGODB_URL", "RPC_TIMEOUT", "RPC", "HTTP_RPC_URL"]),
     (FWD_ROUTER, &["AMQP_URL", "REDIS_URL", "MQTT_URL", "RPC_TIMEOUT"]),
     (BCK_ROUTER, &["AMQP_URL", "REDIS_URL", "MQTT_URL", "RPC_TIMEOUT"]),
+    (HTTP_ROUTER, &["HTTP_ADDR", "REDIS_URL", "MQTT_URL", "RPC_TIMEOUT"]),
     (GATEWAY_EMULATOR, &["MQTT_URL"]),
 ];
 const OF_ALL: [&str; 4] = ["ADMIN_ADDR", "DRAIN_GRACE", "RUST_LOG", "LOG_FORMAT"];
 
 /// Values that can't be used, by variable.
-const BAD: [(&str, &[&str]); 8] = [
+const BAD: [(&str, &[&str]); 11] = [
     ("AMQP_URL", &["http://u:hunter2@h", "amqp://u:hunter2@h:port", "amqp://u:hunter2@h/v?heartbeat=often", "h"]),
     ("REDIS_URL", &["amqp://u:hunter2@h", "redis://u:hunter2@h/zero", "redis://u:hunter2@", ""]),
     ("MQTT_URL", &["http://u:hunter2@h", "mqtt://u:hunter2@h,", "mqtt://u:hunter2@a,b", "mqtt://u:hunter2@h:x"]),
     ("MONGODB_URL", &["http://u:hunter2@h", "mongodb://u:hunter2@h/esl?retryWrites=perhaps", "mongodb://u:hunter2@"]),
     ("RPC_TIMEOUT", &["15", "0s", "-1s", "soon", ""]),
+    ("RPC", &["soap"]),
+    ("HTTP_RPC_URL", &["amqp://u:hunter2@h", "http://u:hunter2@h:port", "h"]),
+    ("HTTP_ADDR", &["8081", "nowhere:80"]),
     ("ADMIN_ADDR", &["9090", "nowhere:80", "127.0.0.1:99999"]),
     ("RUST_LOG", &["esl=loud,,=", "task_worker=chatty"]),
     ("LOG_FORMAT", &["xml"]),

@@ -9,6 +9,7 @@ mod flush_redis;
 mod happy_path;
 mod held_batches;
 mod hostile_gateway;
+mod http_router;
 mod kill_bck_router;
 mod kill_fwd_router;
 mod kill_worker;

@@ -5,13 +5,15 @@ use super::{
     command::{Write, within},
     document::{ContentDocument, encode},
 };
-use crate::ledger::{ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, Standing, survey::span_millis};
+use crate::ledger::{
+    ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, RpcSeen, Standing, survey::span_millis,
+};
 use futures::TryStreamExt;
 use mongodb::{
     Collection,
     bson::{DateTime, Document, doc, oid::ObjectId},
 };
-use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Timestamp, names::ledger as names};
+use protocol::{BatchId, GatewayMac, LabelMac, Outcome, Sku, Store, Timestamp, names::ledger as names};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -76,6 +78,18 @@ struct ProductDocument {
     desired: Option<ContentDocument<'static>>,
     labels: i64,
     out_of_date: i64,
+}
+
+#[derive(Deserialize)]
+struct RpcDocument {
+    meta: Meta,
+    latency_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    gateway: Option<GatewayMac>,
+    outcome: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -311,6 +325,22 @@ impl Mongo {
         let bound = doc! { "_id": { "$in": labels }, "sku": { "$exists": true } };
         let unbind = self.labels.update_many(bound, doc! { "$unset": { "sku": "" } });
         Ok(within("unbinding labels", unbind).await?.modified_count)
+    }
+
+    pub(in crate::ledger) async fn latest_rpcs(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RpcSeen>, LedgerError> {
+        let series = self.database.collection::<RpcDocument>(names::RPC_LATENCY);
+        let find = async {
+            let find = series.find(doc! { "at": { "$gte": date(since) } }).sort(doc! { "at": -1 });
+            find.limit(limit.max(1).into()).await?.try_collect::<Vec<_>>().await
+        };
+        let found = within("reading RPCs", Box::pin(find)).await?;
+        let seen =
+            |RpcDocument { meta: Meta { gateway, outcome }, latency_ms }| RpcSeen { gateway, outcome, latency_ms };
+        Ok(found.into_iter().map(seen).collect())
     }
 
     pub(in crate::ledger) async fn record_action(&self, action: &ActionTaken) -> Result<(), LedgerError> {

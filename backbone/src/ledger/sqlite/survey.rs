@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     embedded::Durability,
-    ledger::{ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, Standing, survey::span_millis},
+    ledger::{ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, RpcSeen, Standing, survey::span_millis},
 };
 use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Timestamp};
 use rusqlite::{Connection, Row, ToSql, params};
@@ -33,6 +33,8 @@ const PRODUCTS: &str = r"SELECT sku, max(desired_fields), count(*), count(out_of
     WHERE store = ?1 AND sku > ?2 AND sku IN (SELECT sku FROM label WHERE store = ?1 AND (?3 = '%%' OR sku LIKE ?3 ESCAPE '\'
         OR mac LIKE ?3 ESCAPE '\' OR json_extract(desired_fields, '$.name') LIKE ?3 ESCAPE '\'))
     GROUP BY sku ORDER BY sku LIMIT ?4";
+const RPCS: &str = "SELECT gateway, outcome, latency_ms FROM rpc_latency
+    WHERE id > (SELECT max(id) FROM rpc_latency) - ?2 AND at >= ?1";
 const ACT: &str = "INSERT INTO action (at, who, store, what, target, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const ACTIONS: &str = "SELECT at, who, store, what, target, detail FROM action
     WHERE ?1 IS NULL OR store = ?1 ORDER BY id DESC LIMIT ?2";
@@ -138,6 +140,17 @@ impl Sqlite {
             labels.iter().map(|label| Ok(unbind.execute([label.to_string()])? as u64)).sum()
         };
         self.write("unbinding labels", Durability::Power, records / 8, work).await
+    }
+
+    pub(in crate::ledger) async fn latest_rpcs(
+        &self,
+        since: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<RpcSeen>, LedgerError> {
+        let read = |row: &Row<'_>| {
+            Ok(RpcSeen { gateway: parse_maybe(row, 0)?, outcome: row.get(1)?, latency_ms: row.get(2)? })
+        };
+        self.all("reading RPCs", RPCS, [since.unix_millis().into(), i64::from(limit).into()], read).await
     }
 
     pub(in crate::ledger) async fn record_action(&self, action: &ActionTaken) -> Result<(), LedgerError> {

@@ -1,7 +1,7 @@
 //! Places in gateways' windows, on their way back.
 
-use crate::metrics::Metrics;
-use backbone::registry::{Registry, Release, WindowPolicy};
+use crate::registry::{Registry, Release, WindowPolicy};
+use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 /// full waits so long for the next command; it has others meanwhile.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Gives places back until the last sender is gone and all are back. Nobody waits for it.
-pub(crate) async fn give_back(
+/// Gives places back until the last sender is gone and all are back. Nobody waits for it. Counts round trips that failed.
+pub async fn give_back(
     mut releases: mpsc::Receiver<Release>,
     registry: Registry,
     policy: WindowPolicy,
-    metrics: Metrics,
+    errors: Counter,
 ) {
     let most = releases.max_capacity();
     loop {
@@ -27,7 +27,7 @@ pub(crate) async fn give_back(
             ended.push(more);
         }
         if let Err(error) = registry.release(&ended, &policy).await {
-            metrics.registry_errors.inc();
+            errors.inc();
             tracing::debug!("the places are free after their RPCs' deadlines: {error}");
         }
     }

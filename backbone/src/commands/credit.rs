@@ -4,7 +4,7 @@
 //! more unasked; they are counted soon after, those of one gateway together. A part of what is left, so that a few
 //! replicas that do the same leave each other room, and for a short time, since others use the gateway, too.
 
-use backbone::registry::{Acquire, Ask, Claim, Registry, WindowPolicy};
+use crate::registry::{Acquire, Ask, Claim, Registry, WindowPolicy};
 use protocol::GatewayMac;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +25,7 @@ const MOST: usize = 4096;
 
 /// What is known of gateways' windows. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Credit {
+pub(super) struct Credit {
     gateways: Arc<Mutex<HashMap<GatewayMac, Known>>>,
     sent: mpsc::Sender<(GatewayMac, Ask)>,
 }
@@ -41,13 +41,13 @@ struct Known {
 
 impl Credit {
     /// The second part must be given to [`count`].
-    pub(crate) fn new() -> (Self, mpsc::Receiver<(GatewayMac, Ask)>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<(GatewayMac, Ask)>) {
         let (sent, uncounted) = mpsc::channel(MOST);
         (Self { gateways: Arc::default(), sent }, uncounted)
     }
 
     /// Takes a place unasked, if the gateway has many left.
-    pub(crate) fn take(&self, gateway: GatewayMac, ask: impl FnOnce() -> Ask) -> bool {
+    pub(super) fn take(&self, gateway: GatewayMac, ask: impl FnOnce() -> Ask) -> bool {
         let mut gateways = self.lock();
         let Some(known) = gateways.get_mut(&gateway).filter(|known| Instant::now() < known.until) else { return false };
         if known.uncounted >= known.left / PART {
@@ -60,7 +60,7 @@ impl Credit {
     }
 
     /// A gateway was seen to have so many places left.
-    pub(crate) fn learn(&self, gateway: GatewayMac, left: u32) {
+    pub(super) fn learn(&self, gateway: GatewayMac, left: u32) {
         let until = Instant::now() + FRESH;
         let mut gateways = self.lock();
         let known = gateways.entry(gateway).or_insert(Known { left, uncounted: 0, until });
@@ -79,7 +79,7 @@ impl Credit {
 }
 
 /// Counts what was sent unasked, until closed and all is counted.
-pub(crate) async fn count(
+pub(super) async fn count(
     credit: Credit,
     mut uncounted: mpsc::Receiver<(GatewayMac, Ask)>,
     registry: Registry,
@@ -122,7 +122,7 @@ pub(crate) async fn count(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backbone::registry::MemoryRegistry;
+    use crate::registry::MemoryRegistry;
     use protocol::{CorrelationId, Turn};
 
     const GATEWAY: GatewayMac = GatewayMac::from_octets([0, 0, 0, 0, 0, 1]);

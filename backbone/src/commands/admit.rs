@@ -1,13 +1,13 @@
 //! From an RPC that was started to one that has its place in a gateway's window.
 
-use crate::{forward::Parts, request::Request};
-use backbone::registry::{Acquire, Admission, Ask, Claim, NotSent, Start, Started};
+use super::{Dispatcher, Request};
+use crate::registry::{Acquire, Admission, Ask, Claim, NotSent, Start, Started};
 use protocol::{GatewayMac, LabelMac};
 use std::{collections::BTreeMap, time::Duration};
 
 /// What an RPC comes to, once its label has a route or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admitted {
+pub enum Admitted {
     /// It has its place: the command goes to this gateway.
     Send(GatewayMac),
     /// The gateway's window is full; the label should come back after so long.
@@ -18,11 +18,11 @@ pub(crate) enum Admitted {
     Not(Started),
 }
 
-impl Parts {
+impl Dispatcher {
     /// Takes places in the windows of the gateways that the labels' routes lead to: unasked where many are left, else
     /// by one more round trip, since labels and gateways lie in different hash slots. The leases of those that get none
     /// are given back. The turn ends when what is the same for all is asked.
-    pub(crate) async fn admit<T>(&self, requests: &[Request], started: Vec<Started>, turn: T) -> Vec<Admitted> {
+    pub(super) async fn admit<T>(&self, requests: &[Request], started: Vec<Started>, turn: T) -> Vec<Admitted> {
         let mut by_gateway: BTreeMap<GatewayMac, Vec<usize>> = BTreeMap::new();
         let mut admitted = Vec::with_capacity(started.len());
         for (index, started) in started.into_iter().enumerate() {
@@ -52,7 +52,7 @@ impl Parts {
             }
             Err(error) => {
                 // Redis is a cache: what it can't count is sent all the same.
-                self.metrics.registry_errors.inc();
+                self.counters.registry_errors.inc();
                 tracing::debug!("sending without places in gateways' windows: {error}");
                 by_gateway.values().map(|indexes| vec![Admission::Admitted; indexes.len()]).collect()
             }
