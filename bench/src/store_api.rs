@@ -39,6 +39,11 @@ struct View {
     labels_per_second: Option<f64>,
 }
 
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let status = error.chain().find_map(|cause| cause.downcast_ref::<reqwest::Error>()?.status());
+    status == Some(reqwest::StatusCode::NOT_FOUND)
+}
+
 impl StoreApi {
     pub(crate) fn new(url: &str) -> Result<Self> {
         let client = testbed::http_builder().timeout(ANSWER_LIMIT).build().context("building the HTTP client")?;
@@ -49,9 +54,12 @@ impl StoreApi {
     pub(crate) async fn wait_routed(&self, label: LabelMac, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
-            let view: Value = self.get(&format!("/v1/labels/{label}")).await?;
-            if view["routes"].as_array().is_some_and(|routes| !routes.is_empty()) {
-                return Ok(());
+            // Of a label that nobody has heard, nothing is known.
+            match self.get::<Value>(&format!("/v1/labels/{label}")).await {
+                Ok(view) if view["routes"].as_array().is_some_and(|routes| !routes.is_empty()) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if is_not_found(&error) => {}
+                Err(error) => return Err(error),
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
