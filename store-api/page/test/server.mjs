@@ -122,7 +122,7 @@ export class Server {
 
   async done(batch) {
     await until(`batch ${batch} is done`, async () =>
-      (await this.ask('GET', `/v1/batches/${encodeURIComponent(batch)}`)).complete);
+      (await this.ask('GET', `/v1/batches/${encodeURIComponent(batch)}`)).complete, 120_000);
   }
 
   // Three labels a product; one label's battery is empty, and one was carried away.

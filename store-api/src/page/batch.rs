@@ -223,7 +223,7 @@ impl Batch {
     fn holders(&self, visitor: &Visitor, seen: &Seen) -> Markup {
         let language = visitor.language;
         html! {
-            h2 { (visitor.t("What holds it up", "O que a atrasa")) }
+            h2 { (visitor.t("What holds it up", "O que o atrasa")) }
             @if seen.waiting.is_empty() {
                 p.fine { (visitor.t("No label of it is with a gateway now.", "Nenhuma etiqueta dele está com um gateway agora.")) }
             } @else {
@@ -281,7 +281,7 @@ impl Batch {
                     } }
                     tbody { @for (label, reason) in seen.failed.iter().zip(&seen.reasons) { tr {
                         th scope="row" { (parts::label_link(*label)) }
-                        td { (cause::reason(visitor.language, reason)) }
+                        td.long { (cause::reason(visitor.language, reason)) }
                     } } }
                 }
                 (more(visitor, seen.failed.len()))

@@ -126,7 +126,7 @@ fn table(visitor: &Visitor, labels: &[OutOfDate]) -> Markup {
                         td.price { (late.shown.as_ref().and_then(|shown| language.price(&shown.fields)).as_deref().unwrap_or(nothing)) }
                         td.price { (language.price(&late.desired.fields).as_deref().unwrap_or("–")) }
                         td { (parts::ago(visitor, late.since)) }
-                        td { (why(visitor, late)) }
+                        td.long { (why(visitor, late)) }
                     }
                 }
             }
