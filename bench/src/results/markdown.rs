@@ -10,7 +10,7 @@ use std::fmt::Write;
 const NOTES: &str = "\
 Medians over the rounds. RPC: from a request to its reply, or until it timed out, as the worker saw it. End to end: from
 the confirm of a label's task (at a given rate: from when it should have been sent) to its result. CPU: of all routers
-together, per RPC. Published: mean and 99th percentile, as the thesis has them.\n";
+together, per RPC; of `standalone` the whole process. Published: mean and 99th percentile, as the thesis has them.\n";
 
 /// A page with a table of all series, and the plots.
 pub(super) fn render(all: &[Series], plots: &[Plot]) -> String {
