@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(90);
 const LABELS: u32 = 400;
 /// A batch is paused for longer than its tasks have time.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Workers look twice a second whether batches are paused. Until then, tasks that wait for a gateway are still sent, and
+/// for a moment all of them may wait.
+const ALL_KNOW: Duration = Duration::from_secs(3);
 
 /// Two gateways that write some 80 labels a second. No RPC times out, so that none is written after it has ended.
 fn config(labels: u32) -> StackConfig {
@@ -47,9 +50,12 @@ async fn ended(story: &Story, count: usize) -> Result<()> {
     story.until(&format!("{count} labels have ended"), LIMIT, async |story| Ok(story.results.count() >= count)).await
 }
 
-/// Waits until nothing is with a worker or a gateway, and all that is not done waits.
-async fn at_rest(story: &Story) -> Result<()> {
+/// Waits until nothing is with a worker or a gateway, and all that is not done waits for what was decided then.
+async fn at_rest(story: &Story, decided: Instant) -> Result<()> {
     let at_rest = async |story: &Story| {
+        if decided.elapsed() < ALL_KNOW {
+            return Ok(false);
+        }
         let in_hand =
             story.metric("task_worker_tasks_in_hand").await? + story.metric("task_worker_rpcs_in_flight").await?;
         Ok(in_hand == 0.0 && story.backlog("esl.tasks").await? == 0 && story.waiting().await? > 0)
@@ -77,7 +83,7 @@ async fn a_paused_batch_sends_nothing_and_loses_no_time() -> Result<()> {
     ended(&story, LABELS as usize / 10).await?;
     decide(&story, "night", BatchState::Paused).await?;
     let paused = Instant::now();
-    at_rest(&story).await?;
+    at_rest(&story, paused).await?;
     let (sent, done) = (writes(&story).await?, story.results.count());
     ensure!(done < LABELS as usize, "all was done before it was paused");
     // Nobody else is held up, and a worker that is killed loses nothing of what waits.
@@ -107,7 +113,7 @@ async fn a_cancelled_batch_ends_each_label_once() -> Result<()> {
     decide(&story, "dawn", BatchState::Paused).await?;
     story.backend.enqueue_all(&of_batch(&urgent, "dawn", Priority::Urgent)).await?;
     decide(&story, "night", BatchState::Paused).await?;
-    at_rest(&story).await?;
+    at_rest(&story, Instant::now()).await?;
     decide(&story, "dawn", BatchState::Cancelled).await?;
     decide(&story, "night", BatchState::Cancelled).await?;
     story.all_settled(LIMIT).await?;
@@ -173,7 +179,8 @@ async fn without_servers_a_held_batch_survives_a_killed_process() -> Result<()> 
     let url = story.process.api_url();
     set(&url, "promo", "paused").await?;
     set(&url, "night", "paused").await?;
-    let held = |said: &Value| said["tasks"] == 0 && said["waiting"].as_u64() > Some(0);
+    let paused = Instant::now();
+    let held = |said: &Value| said["tasks"] == 0 && said["waiting"].as_u64() > Some(0) && paused.elapsed() > ALL_KNOW;
     until(&url, "/v1/backlog", held).await?;
     story.idle(LIMIT).await?;
     let sent = story.writes().await?;
