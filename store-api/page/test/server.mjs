@@ -33,7 +33,7 @@ async function freePort() {
 }
 
 // Waits for a condition; fails with what was waited for.
-export async function until(what, condition, limit = 30_000) {
+export async function until(what, condition, limit = 120_000) {
   const end = Date.now() + limit;
   for (;;) {
     let answer;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { axeSource, launch, logIn, mac, Server, STORE } from './server.mjs';
 
-const LIMIT = 30_000;
+const LIMIT = 60_000;
 const [url, admin, labels] = process.argv.slice(2);
 const server = Server.at(url, admin, Number(labels));
 const browser = await launch();
