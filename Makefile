@@ -56,7 +56,7 @@ compose-test: ## Build the images, bring docker-compose.yml up, and drive the de
 bench: release ## CPU, rate and latency of an RPC, on private servers
 	target/release/bench rpc
 
-experiments: release ## The experiments of the thesis, into docs/experiments; ten minutes or so
+experiments: release ## The experiments of the thesis, into docs/experiments; a quarter of an hour
 	target/release/bench experiments
 
 SEED ?= 1
