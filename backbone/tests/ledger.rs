@@ -53,6 +53,7 @@ on_every_back_end! {
         a_newer_version_replaces_all_fields_and_an_older_one_none,
         names_and_texts_that_mean_something_to_mongodb_are_kept,
         a_label_that_went_back_is_noticed_and_forgotten,
+        a_repair_that_comes_again_forgets_nothing,
         the_order_within_a_batch_decides_nothing;
     outcomes:
         a_redelivered_task_is_told_how_it_ended,

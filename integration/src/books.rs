@@ -121,7 +121,8 @@ impl Books {
         }
         let recorded = account.record.shown.as_ref().map(|shown| (shown.version, &*shown.fields));
         let really = account.emulated.shown.as_ref().map(|shown| (shown.version, &shown.fields));
-        ensure!(recorded == really, "the ledger says that it shows {recorded:?}, but it shows {really:?}");
+        let outcomes = &account.outcomes;
+        ensure!(recorded == really, "the ledger says {recorded:?}, but it shows {really:?}; outcomes: {outcomes:?}");
         ensure!(recorded.map(|(version, _)| version) == desired, "it shows {recorded:?}, desired is {desired:?}");
         Ok(())
     }

@@ -50,7 +50,8 @@ pub enum What {
         /// What to show.
         fields: Arc<Fields>,
     },
-    /// It is known to have gone back to an older version: forget what it shows, so that it is driven again.
+    /// It is known to have gone back to an older version: forget what it shows, so that it is driven again. Where the
+    /// task has ended with this label already, nothing is forgotten: since then it may have been put right.
     Forget,
     /// Nothing is changed, only read.
     Look,

@@ -112,6 +112,18 @@ pub(crate) async fn a_label_that_went_back_is_noticed_and_forgotten(ledger: Ledg
     assert_eq!(record(&ledger, 1).await.shown.unwrap().task_id, id("r-1"));
 }
 
+/// It comes again where whoever carried it out was killed before its acknowledgement, or where it was asked for twice.
+pub(crate) async fn a_repair_that_comes_again_forgets_nothing(ledger: Ledger) {
+    ledger.open(&[desire(1, "t-3", 3), desire(2, "t-3", 3)]).await.unwrap();
+    ledger.open(&[opening(1, "r-1", What::Forget), opening(2, "r-1", What::Forget)]).await.unwrap();
+    ledger.settle(&[shown(1, "r-1", 3)]).await.unwrap();
+    let states = ledger.open(&[opening(1, "r-1", What::Forget), opening(2, "r-1", What::Forget)]).await.unwrap();
+    assert_eq!(states[0].recorded.as_ref().unwrap().outcome, Outcome::Shown);
+    assert_eq!(states[0].shown.as_ref().unwrap().version, version(3));
+    assert_eq!((&states[1].recorded, &states[1].shown), (&None, &None));
+    assert_eq!(record(&ledger, 1).await.shown.unwrap().task_id, id("r-1"));
+}
+
 pub(crate) async fn the_order_within_a_batch_decides_nothing(ledger: Ledger) {
     for (number, order) in [(1, [4, 5]), (2, [5, 4])] {
         let openings = order.map(|wanted| desire(number, &format!("t-{wanted}"), wanted));

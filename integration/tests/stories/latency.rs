@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use testbed::StackConfig;
 
 /// Where one of the connections lacks TCP_NODELAY, an RPC takes 40 ms more: Nagle's algorithm against delayed
-/// acknowledgements. With it, half a millisecond is normal on an idle machine.
-const MEDIAN_LIMIT: Duration = Duration::from_millis(5);
+/// acknowledgements. That is all that is judged here, so that a slow machine, where an RPC takes some milliseconds,
+/// passes; how fast an RPC is on a quiet one is for `bench rpc` to say.
+const MEDIAN_LIMIT: Duration = Duration::from_millis(35);
 const RPCS: usize = 200;
 /// Other tests use the machine at the same time; the quietest of so many rounds counts.
 const ROUNDS: usize = 5;

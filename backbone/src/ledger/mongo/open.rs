@@ -8,7 +8,7 @@ use super::{
 use crate::ledger::{LabelRecord, LabelState, LedgerError, Opening, What};
 use crate::service::now;
 use mongodb::bson::{RawDocumentBuf, rawdoc};
-use protocol::{Fields, LabelMac, Timestamp, Version, names::ledger as names};
+use protocol::{Fields, LabelMac, ResultMessage, Timestamp, Version, names::ledger as names};
 use std::{borrow::Cow, collections::HashMap};
 
 const DOING: &str = "recording what labels should show";
@@ -33,7 +33,8 @@ impl Mongo {
     }
 
     async fn write_openings(&self, openings: &[Opening]) -> Result<(), LedgerError> {
-        let mut updates = updates(openings, now())?;
+        let done = self.repairs_done(openings).await?;
+        let mut updates = updates(openings, &done, now())?;
         for _ in 0..UPSERT_ATTEMPTS {
             let written = self.write(DOING, Write::Update, names::LABELS, &updates).await?;
             if written.duplicates.is_empty() {
@@ -43,15 +44,27 @@ impl Mongo {
         }
         Err(LedgerError::unavailable(DOING, std::io::Error::other("labels are made and removed again and again")))
     }
+
+    /// The outcomes of repairs that come again: what they made the label show is not to be forgotten.
+    async fn repairs_done(&self, openings: &[Opening]) -> Result<HashMap<String, ResultMessage>, LedgerError> {
+        let repairs = openings.iter().filter(|opening| matches!(opening.what, What::Forget));
+        let ids: Vec<String> = repairs.map(|opening| outcome_id(&opening.task_id, opening.label)).collect();
+        self.outcomes_by_id(&ids).await
+    }
 }
 
 /// One update for each label that is to be forgotten, and one for the newest version of each label.
-fn updates(openings: &[Opening], at: Timestamp) -> Result<Vec<RawDocumentBuf>, LedgerError> {
+fn updates(
+    openings: &[Opening],
+    done: &HashMap<String, ResultMessage>,
+    at: Timestamp,
+) -> Result<Vec<RawDocumentBuf>, LedgerError> {
     let mut updates = Vec::with_capacity(openings.len());
     let mut newest: HashMap<LabelMac, (Version, &Opening, &Fields)> = HashMap::with_capacity(openings.len());
     for opening in openings {
         match &opening.what {
             What::Look => {}
+            What::Forget if done.contains_key(&outcome_id(&opening.task_id, opening.label)) => {}
             What::Forget => updates.push(forget(opening.label)),
             What::Desire { version, fields } => {
                 let candidate = (*version, opening, &**fields);

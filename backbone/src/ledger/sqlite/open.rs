@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 const FORGET: &str = "UPDATE label SET shown_version = NULL, shown_fields = NULL, shown_at = NULL, shown_task = NULL,
     shown_gateway = NULL, out_of_date = CASE WHEN desired_version IS NOT NULL THEN ifnull(out_of_date, ?2) END
-    WHERE mac = ?1";
+    WHERE mac = ?1 AND NOT EXISTS (SELECT 1 FROM outcome WHERE task_id = ?3 AND label = ?1)";
 const DESIRE: &str = "INSERT INTO label (mac, store, desired_version, desired_fields, desired_at, desired_task,
         desired_batch, out_of_date) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?5)
     ON CONFLICT (mac) DO UPDATE SET desired_version = excluded.desired_version,
@@ -38,7 +38,8 @@ impl Sqlite {
 
 fn open(connection: &Connection, openings: &[Opening], at: Timestamp) -> rusqlite::Result<Vec<LabelState>> {
     for opening in openings.iter().filter(|opening| matches!(opening.what, What::Forget)) {
-        connection.prepare_cached(FORGET)?.execute(params![opening.label.to_string(), at.unix_millis()])?;
+        let values = params![opening.label.to_string(), at.unix_millis(), opening.task_id.as_str()];
+        connection.prepare_cached(FORGET)?.execute(values)?;
     }
     for (version, opening, fields) in newest(openings).into_values() {
         desire(connection, opening, version, fields, at)?;
