@@ -7,7 +7,7 @@ use crate::{
     reply::{Answered, Outgoing, Replies},
 };
 use backbone::{
-    commands::{Heard, finish},
+    commands::{Heard, RoundTrip, finish, in_chunks, read_all},
     mqtt::Incoming,
     registry::{Finished, Registry, Release},
     service::now,
@@ -18,14 +18,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Answers that go to Redis in one round trip.
-const CHUNK: usize = 64;
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 /// Routes answers.
 pub(crate) struct Answers {
@@ -52,46 +46,21 @@ impl Answers {
     }
 
     /// Routes until closed, then deals with what has arrived.
-    pub(crate) async fn run(self, mut inbox: mpsc::Receiver<Incoming>) {
+    pub(crate) async fn run(self, inbox: mpsc::Receiver<Incoming>) {
         let closed = self.closed.clone();
         let this = Arc::new(self);
         // The receive maximum bounds what is in hand.
-        let in_hand = TaskTracker::new();
-        // One chunk at a time is with Redis: what comes meanwhile is the next one, so that chunks grow with the load.
-        let turns = Arc::new(Semaphore::new(1));
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            let turn = Arc::clone(&turns).acquire_owned().await;
-            tokio::select! {
-                count = inbox.recv_many(&mut chunk, CHUNK) => match count {
-                    0 => break,
-                    _ => drop(in_hand.spawn(Arc::clone(&this).route(chunk, turn.ok()))),
-                },
-                () = closed.cancelled(), if !inbox.is_closed() => inbox.close(),
-            }
-        }
-        in_hand.close();
-        in_hand.wait().await;
+        in_chunks(inbox, &closed, |chunk, trip| Arc::clone(&this).route(chunk, trip)).await;
     }
 
-    /// Routes what arrived together: one round trip to Redis, in which the turn ends, then each by itself.
-    async fn route<T>(self: Arc<Self>, messages: Vec<Incoming>, turn: T) {
+    /// Routes what arrived together: one round trip to Redis, which ends here, then each by itself.
+    async fn route(self: Arc<Self>, messages: Vec<Incoming>, trip: RoundTrip) {
         let came = Instant::now();
         self.metrics.answers.inc_by(messages.len() as u64);
-        let mut taken = Vec::with_capacity(messages.len());
-        for message in messages {
-            match Heard::read(&message) {
-                Ok(heard) => taken.push((message, heard)),
-                Err((reason, detail)) => {
-                    tracing::debug!(topic = message.topic, reason, detail, "answer dropped");
-                    self.metrics.drop_answer(reason);
-                    message.acknowledge().await;
-                }
-            }
-        }
+        let taken = read_all(messages, |reason| self.metrics.drop_answer(reason)).await;
         let heard = taken.iter().map(|(_, heard)| heard);
         let finished = finish(&self.registry, heard, self.rpc_timeout, &self.metrics.registry_errors).await;
-        drop(turn);
+        drop(trip);
         let this = &self;
         let (mut answered, mut dropped) = (Vec::with_capacity(taken.len()), Vec::new());
         let mut releases = Vec::with_capacity(taken.len());

@@ -3,7 +3,7 @@
 use backbone::{
     mqtt::MqttArgs,
     queue::AmqpArgs,
-    registry::{RedisArgs, RpcPolicy, WindowArgs},
+    registry::{RedisArgs, RouteArgs, WindowArgs},
     service::{ServiceArgs, parse_duration},
 };
 use std::time::Duration;
@@ -32,13 +32,9 @@ pub struct Config {
     #[arg(long, env = "FWD_PREFETCH", default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     pub fwd_prefetch: u16,
 
-    /// How old a gateway's report of a label may be for the gateway to count as hearing it
-    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
-    pub route_stale_after: Duration,
-
-    /// How much stronger, in dB, another gateway must hear a label to take over from the last that answered
-    #[arg(long, env = "ROUTE_HYSTERESIS_DB", default_value_t = 6)]
-    pub route_hysteresis_db: u8,
+    /// Which gateway a command goes to
+    #[command(flatten)]
+    pub route: RouteArgs,
 
     /// What gateways can take
     #[command(flatten)]
@@ -54,14 +50,5 @@ impl Config {
     pub(crate) fn trusting(self) -> Self {
         let tls = &self.service.tls;
         Self { amqp: self.amqp.trusting(tls), redis: self.redis.trusting(tls), mqtt: self.mqtt.trusting(tls), ..self }
-    }
-
-    pub(crate) fn policy(&self) -> RpcPolicy {
-        RpcPolicy {
-            quarantine: self.rpc_timeout,
-            stale_after: self.route_stale_after,
-            hysteresis_db: self.route_hysteresis_db,
-            ..RpcPolicy::default()
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{metrics::Metrics, request};
 use backbone::{
-    commands::{Admitted, Dispatcher, Request},
+    commands::{Admitted, Dispatcher, Request, RoundTrip},
     queue::{Delivery, Message, Publisher, Routed, Settler, Ticket},
     service::now,
 };
@@ -35,8 +35,8 @@ impl Forwarder {
 
     /// Forwards what was delivered together: one round trip to Redis, then each request by itself. A message is settled
     /// when all of its requests are with the MQTT broker, or answered. If the session is lost before, it is delivered
-    /// again, and those that were sent are found under their IDs. Another chunk may ask Redis when the turn has ended.
-    pub(crate) async fn forward<T>(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler, turn: T) {
+    /// again, and those that were sent are found under their IDs. Another chunk may ask Redis when this trip has ended.
+    pub(crate) async fn forward(self: Arc<Self>, deliveries: Vec<Delivery>, settler: Settler, trip: RoundTrip) {
         let mut requests = Vec::with_capacity(deliveries.len());
         // Of each request the message that it came in, by its place among those that were delivered together.
         let mut came_in = Vec::with_capacity(deliveries.len());
@@ -57,7 +57,7 @@ impl Forwarder {
             unsettled.messages.push((ticket, requests.len() - came_in.len()));
             came_in.resize(requests.len(), message);
         }
-        let admitted = self.parts.dispatcher.admitted(&requests, turn).await;
+        let admitted = self.parts.dispatcher.admitted(&requests, trip).await;
         let ends = requests.into_iter().zip(admitted).zip(came_in);
         let ends = ends.map(async |((request, admitted), message)| {
             self.end(request, admitted, began).await;

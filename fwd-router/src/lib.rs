@@ -16,7 +16,7 @@ pub use config::Config;
 
 use anyhow::{Context, Result};
 use backbone::{
-    commands::{DispatchCounters, Dispatcher, DispatcherOptions},
+    commands::{CHUNK, DispatchCounters, Dispatcher, DispatcherOptions, RoundTrips},
     mqtt::{Client, ClientOptions},
     queue::{Broker, Consumer, Delivery, Prefetch, QueueError, Settler},
     registry::Registry,
@@ -26,11 +26,9 @@ use forward::Forwarder;
 use metrics::Metrics;
 use protocol::names::amqp;
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// At most so many requests go to Redis in one round trip.
-const CHUNK: usize = 64;
 /// A message with several requests is counted as so many.
 const LINES_EXPECTED: u16 = 8;
 
@@ -48,7 +46,7 @@ pub async fn run(config: Config, mut service: Service) -> Result<()> {
     let options = DispatcherOptions {
         registry: Registry::connect(&config.redis.redis_url)?,
         brokers: brokers.clone(),
-        policy: config.policy(),
+        policy: config.route.policy(config.rpc_timeout),
         window: config.window.policy(),
         counters: DispatchCounters {
             registry_errors: metrics.registry_errors.clone(),
@@ -103,17 +101,16 @@ async fn session(config: &Config, service: &Service, parts: &forward::Parts) -> 
     let mut lost = std::pin::pin!(broker.lost());
     let in_hand = TaskTracker::new();
     let over = CancellationToken::new();
-    // One chunk at a time is with Redis: what comes meanwhile is the next one, so that chunks grow with the load.
-    let turns = Arc::new(Semaphore::new(1));
+    let trips = RoundTrips::default();
     let ended = loop {
         let chunk = async {
-            let turn = Arc::clone(&turns).acquire_owned().await;
-            requests.next_chunk().await.map(|chunk| (chunk, turn))
+            let trip = trips.next().await;
+            requests.next_chunk().await.map(|chunk| (chunk, trip))
         };
         tokio::select! {
             chunk = chunk => match chunk {
-                Ok(((chunk, settler), turn)) => {
-                    let forward = Arc::clone(&forwarder).forward(chunk, settler, turn.ok());
+                Ok(((chunk, settler), trip)) => {
+                    let forward = Arc::clone(&forwarder).forward(chunk, settler, trip);
                     in_hand.spawn(over.clone().run_until_cancelled_owned(forward));
                 }
                 Err(error) => break Ended::Lost(error.into()),

@@ -2,16 +2,13 @@
 
 use crate::{hold::Held, metrics::Metrics};
 use backbone::{
-    commands::{Heard, finish},
+    commands::{Heard, RoundTrip, finish, in_chunks, read_all},
     mqtt::Incoming,
     registry::{Finished, Registry, Release},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-
-/// Answers that go to Redis in one round trip.
-const CHUNK: usize = 64;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Takes answers.
 pub(crate) struct Answers {
@@ -27,45 +24,20 @@ pub(crate) struct Answers {
 
 impl Answers {
     /// Takes answers until closed, then deals with what has arrived.
-    pub(crate) async fn run(self, mut inbox: mpsc::Receiver<Incoming>) {
+    pub(crate) async fn run(self, inbox: mpsc::Receiver<Incoming>) {
         let closed = self.closed.clone();
         let this = Arc::new(self);
         // The receive maximum bounds what is in hand.
-        let in_hand = TaskTracker::new();
-        // As in bck-router: one chunk at a time is with Redis.
-        let turns = Arc::new(Semaphore::new(1));
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            let turn = Arc::clone(&turns).acquire_owned().await;
-            tokio::select! {
-                count = inbox.recv_many(&mut chunk, CHUNK) => match count {
-                    0 => break,
-                    _ => drop(in_hand.spawn(Arc::clone(&this).take(chunk, turn.ok()))),
-                },
-                () = closed.cancelled(), if !inbox.is_closed() => inbox.close(),
-            }
-        }
-        in_hand.close();
-        in_hand.wait().await;
+        in_chunks(inbox, &closed, |chunk, trip| Arc::clone(&this).take(chunk, trip)).await;
     }
 
     /// Takes what arrived together: one round trip to Redis.
-    async fn take<T>(self: Arc<Self>, messages: Vec<Incoming>, turn: T) {
+    async fn take(self: Arc<Self>, messages: Vec<Incoming>, trip: RoundTrip) {
         self.metrics.answers.inc_by(messages.len() as u64);
-        let mut taken = Vec::with_capacity(messages.len());
-        for message in messages {
-            match Heard::read(&message) {
-                Ok(heard) => taken.push((message, heard)),
-                Err((reason, detail)) => {
-                    tracing::debug!(topic = message.topic, reason, detail, "answer dropped");
-                    self.metrics.drop_answer(reason);
-                    message.acknowledge().await;
-                }
-            }
-        }
+        let taken = read_all(messages, |reason| self.metrics.drop_answer(reason)).await;
         let heard = taken.iter().map(|(_, heard)| heard);
         let finished = finish(&self.registry, heard, self.rpc_timeout, &self.metrics.registry_errors).await;
-        drop(turn);
+        drop(trip);
         let mut releases = Vec::with_capacity(taken.len());
         for ((message, heard), finished) in taken.into_iter().zip(finished) {
             releases.extend(heard.release(finished.as_ref()));

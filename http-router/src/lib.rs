@@ -134,7 +134,7 @@ fn dispatcher(
     let options = DispatcherOptions {
         registry: registry.clone(),
         brokers: brokers.to_vec(),
-        policy: config.policy(),
+        policy: config.route.policy(config.rpc_timeout),
         window: config.window.policy(),
         counters: DispatchCounters {
             registry_errors: metrics.registry_errors.clone(),

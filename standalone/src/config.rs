@@ -140,7 +140,8 @@ impl Config {
         let (api_addr, tokens, window) = (flags.api_addr, flags.tokens.clone(), flags.window.clone());
         let api = parse_from(["store-api"])?;
         let worker = parse_from(["task-worker"])?;
-        let fwd_router = parse_from(["fwd-router"])?;
+        let mut fwd_router: fwd_router::Config = parse_from(["fwd-router"])?;
+        fwd_router.route.route_stale_after = route_stale_after;
         let bck_router = parse_from(["bck-router", "--consume", "both"])?;
         let emulator = flags.emulate.map(|size| parse_from(emulator_args(size, &flags.emulator))).transpose()?;
         Ok(Self {
@@ -153,7 +154,7 @@ impl Config {
                 rpc_concurrency,
                 ..worker
             },
-            fwd_router: fwd_router::Config { rpc_timeout, route_stale_after, window: window.clone(), ..fwd_router },
+            fwd_router: fwd_router::Config { rpc_timeout, window: window.clone(), ..fwd_router },
             bck_router: bck_router::Config { rpc_timeout, route_stale_after, window, ..bck_router },
             emulator,
             flags,
@@ -187,7 +188,7 @@ mod tests {
         assert_eq!(
             [
                 config.worker.route_stale_after,
-                config.fwd_router.route_stale_after,
+                config.fwd_router.route.route_stale_after,
                 config.bck_router.route_stale_after,
                 config.api.route_stale_after,
             ],

@@ -1,6 +1,6 @@
 //! From an RPC that was started to one that has its place in a gateway's window.
 
-use super::{Dispatcher, Request};
+use super::{Dispatcher, Request, RoundTrip};
 use crate::registry::{Acquire, Admission, Ask, Claim, NotSent, Start, Started};
 use protocol::{GatewayMac, LabelMac};
 use std::{collections::BTreeMap, time::Duration};
@@ -21,8 +21,8 @@ pub enum Admitted {
 impl Dispatcher {
     /// Takes places in the windows of the gateways that the labels' routes lead to: unasked where many are left, else
     /// by one more round trip, since labels and gateways lie in different hash slots. The leases of those that get none
-    /// are given back. The turn ends when what is the same for all is asked.
-    pub(super) async fn admit<T>(&self, requests: &[Request], started: Vec<Started>, turn: T) -> Vec<Admitted> {
+    /// are given back. The round trip ends when what is the same for all is asked.
+    pub(super) async fn admit(&self, requests: &[Request], started: Vec<Started>, trip: RoundTrip) -> Vec<Admitted> {
         let mut by_gateway: BTreeMap<GatewayMac, Vec<usize>> = BTreeMap::new();
         let mut admitted = Vec::with_capacity(started.len());
         for (index, started) in started.into_iter().enumerate() {
@@ -57,7 +57,7 @@ impl Dispatcher {
                 by_gateway.values().map(|indexes| vec![Admission::Admitted; indexes.len()]).collect()
             }
         };
-        drop(turn);
+        drop(trip);
         for ((gateway, indexes), admissions) in by_gateway.into_iter().zip(admissions) {
             for (index, admission) in indexes.into_iter().zip(admissions) {
                 admitted[index] = match admission {

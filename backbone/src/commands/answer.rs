@@ -27,7 +27,7 @@ impl Heard {
     ///
     /// # Errors
     /// With the reason as it is counted, and what there is to say about it.
-    pub fn read(message: &Incoming) -> Result<Self, (&'static str, String)> {
+    fn read(message: &Incoming) -> Result<Self, (&'static str, String)> {
         let Some((gateway, Channel::Response)) = parse_topic(&message.topic) else {
             return Err(("bad_topic", String::new()));
         };
@@ -51,7 +51,7 @@ impl Heard {
     }
 
     /// What the registry is asked to find the RPC.
-    pub fn finish(&self) -> Finish {
+    fn finish(&self) -> Finish {
         let refusal = self.answer.result.as_ref().err();
         Finish {
             gateway: self.gateway,
@@ -76,6 +76,22 @@ impl Heard {
         let was_sent = matches!(finished, Some(Finished::Reply { .. }));
         Some(Release { gateway: self.gateway, id, how, was_sent })
     }
+}
+
+/// Reads what arrived together. What can't be read is acknowledged and dropped, once `dropped` has heard the reason.
+pub async fn read_all(messages: Vec<Incoming>, dropped: impl Fn(&'static str)) -> Vec<(Incoming, Heard)> {
+    let mut read = Vec::with_capacity(messages.len());
+    for message in messages {
+        match Heard::read(&message) {
+            Ok(heard) => read.push((message, heard)),
+            Err((reason, detail)) => {
+                tracing::debug!(topic = message.topic, reason, detail, "answer dropped");
+                dropped(reason);
+                message.acknowledge().await;
+            }
+        }
+    }
+    read
 }
 
 /// Takes the RPCs that these answers belong to, in one round trip, waiting for Redis to come back as long as an RPC may

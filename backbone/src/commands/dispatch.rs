@@ -2,6 +2,7 @@
 
 use super::{
     admit::Admitted,
+    chunks::RoundTrip,
     credit::{self, Credit},
 };
 use crate::{
@@ -176,10 +177,10 @@ impl Dispatcher {
     }
 
     /// Starts RPCs, in one round trip to Redis, and takes their places at their gateways. In the order of the requests.
-    /// Who has the next turn may ask Redis as soon as this one is dropped.
-    pub async fn admitted<T>(&self, requests: &[Request], turn: T) -> Vec<Admitted> {
+    /// The next may ask Redis as soon as this round trip is dropped.
+    pub async fn admitted(&self, requests: &[Request], trip: RoundTrip) -> Vec<Admitted> {
         let started = self.started(requests).await;
-        self.admit(requests, started, turn).await
+        self.admit(requests, started, trip).await
     }
 
     /// Asks Redis, waiting for it to come back as long as any of these has time left.

@@ -31,7 +31,7 @@ pub use error::RegistryError;
 pub use gateways::GatewayState;
 pub use memory::MemoryRegistry;
 pub use routes::RouteEntry;
-pub use rpc::{Finish, Finished, NotSent, RpcPolicy, Start, Started};
+pub use rpc::{Finish, Finished, NotSent, RouteArgs, RpcPolicy, Start, Started};
 pub use signals::{Signal, signal_span};
 pub use url::RedisUrl;
 pub use window::{

@@ -1,6 +1,7 @@
 //! RPCs in flight.
 
 use super::{Registry, RegistryError, connection::Backend};
+use crate::service::parse_duration;
 use protocol::{
     CorrelationId, GatewayMac, LabelMac, Version,
     names::redis::{LabelKey, label_key},
@@ -32,6 +33,30 @@ impl Default for RpcPolicy {
             hysteresis_db: 6,
             avoid_for: Duration::from_secs(60),
             keep: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// Which gateway a command goes to, as every router is told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RouteArgs {
+    /// How old a gateway's report of a label may be for the gateway to count as hearing it
+    #[arg(long, env = "ROUTE_STALE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub route_stale_after: Duration,
+
+    /// How much stronger, in dB, another gateway must hear a label to take over from the last that answered
+    #[arg(long, env = "ROUTE_HYSTERESIS_DB", default_value_t = 6)]
+    pub route_hysteresis_db: u8,
+}
+
+impl RouteArgs {
+    /// The times and margins that follow; a silent gateway's label is kept free for as long as an RPC may take.
+    pub fn policy(&self, rpc_timeout: Duration) -> RpcPolicy {
+        RpcPolicy {
+            quarantine: rpc_timeout,
+            stale_after: self.route_stale_after,
+            hysteresis_db: self.route_hysteresis_db,
+            ..RpcPolicy::default()
         }
     }
 }
