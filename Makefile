@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench experiments faults screenshots \
+.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench experiments elasticity faults screenshots \
         fuzz clean
 
 help: ## This list
@@ -58,6 +58,9 @@ bench: release ## CPU, rate and latency of an RPC, on private servers
 
 experiments: release ## The experiments of the thesis, into docs/experiments; a quarter of an hour
 	target/release/bench experiments
+
+elasticity: release ## A tenfold load, with replicas that follow it as Kubernetes would have them, into docs/elasticity; six minutes
+	target/release/bench elasticity --out docs/elasticity
 
 SEED ?= 1
 MINUTES ?= 10

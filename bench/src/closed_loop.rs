@@ -82,11 +82,15 @@ where
     Ok(tally)
 }
 
-/// Begins `once(number, due)` so often per second, whether those before have ended or not; it tells the latencies, which
+/// When each of so many is due, at so many per second.
+pub(crate) fn steadily(per_second: u32, total: u32) -> impl Iterator<Item = Duration> {
+    (0..total).map(move |number| Duration::from_secs(1) * number / per_second)
+}
+
+/// Begins `once(number, due)` when it is due, whether those before have ended or not; it tells the latencies, which
 /// count from `due`, so that what had to wait for us is not hidden.
 pub(crate) async fn open_loop<L>(
-    per_second: u32,
-    total: u32,
+    mut dues: impl Iterator<Item = Duration>,
     bar: &ProgressBar,
     once: impl AsyncFn(u32, Instant) -> Result<L, String>,
 ) -> anyhow::Result<Tally>
@@ -96,13 +100,15 @@ where
     let mut tally = Tally::new()?;
     let began = Instant::now();
     let (mut number, mut in_flight) = (0, FuturesUnordered::new());
+    let mut next = dues.next();
     loop {
-        let due = began + Duration::from_secs(1) * number / per_second;
+        let due = began + next.unwrap_or_default();
         tokio::select! {
             biased;
-            () = tokio::time::sleep_until(due.into()), if number < total => {
+            () = tokio::time::sleep_until(due.into()), if next.is_some() => {
                 in_flight.push(once(number, due));
                 number += 1;
+                next = dues.next();
             }
             Some(outcome) = in_flight.next() => {
                 tally.count(outcome);
@@ -151,7 +157,7 @@ mod tests {
             tokio::time::sleep(if number == 0 { Duration::from_secs(1) } else { Duration::ZERO }).await;
             Ok([tokio::time::Instant::now().saturating_duration_since(due.into())])
         };
-        let tally = open_loop(10, 10, &ProgressBar::hidden(), once).await.unwrap();
+        let tally = open_loop(steadily(10, 10), &ProgressBar::hidden(), once).await.unwrap();
         assert_eq!(tally.latency.len(), 10);
         // The last was due 0.9 s after the first, which took 1 s.
         assert!(tally.latency.value_at_quantile(0.5) > 400_000, "{}", tally.latency.value_at_quantile(0.5));

@@ -8,12 +8,14 @@
 //!   on `standalone`.
 //! - [`run`]: replicas held to shares of CPU time, of the backbone, of the HTTP-RPC design and of `standalone`; also the
 //!   experiments of the thesis. [`results`]: what such runs brought, as Markdown, plots and ratios.
+//! - [`elasticity`]: a load step that replicas follow.
 //! - [`rig`]: servers, roles and settings; [`closed_loop`]: the load; [`processes`]: CPU time and memory.
 //! - [`level`]: what was measured at one level of load; [`report`]: the same as tables and as JSON.
 
 mod backend;
 mod cgroup;
 mod closed_loop;
+mod elasticity;
 mod labels;
 mod level;
 mod options;
@@ -47,6 +49,8 @@ enum Command {
     Run(run::RunArgs),
     /// The experiments of the thesis, and their report.
     Experiments(run::ExperimentsArgs),
+    /// A load step, with replicas that follow it as Kubernetes' autoscalers would have them, and a rolling restart.
+    Elasticity(elasticity::ElasticityArgs),
     /// Renders runs as Markdown with plots.
     Report(results::ReportArgs),
     /// Compares runs of two systems, made in turn, by their ratios.
@@ -78,6 +82,7 @@ async fn execute(command: Command) -> Result<()> {
         Command::Store(args) => store::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Experiments(args) => run::run_experiments(args).await,
+        Command::Elasticity(args) => elasticity::run(args).await,
         Command::Report(args) => args.run(),
         Command::Compare(args) => results::compare(&args),
     }

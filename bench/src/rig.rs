@@ -1,15 +1,19 @@
 //! What is measured: private servers, and the roles as real processes.
 
-use crate::{options::Options, processes::Watched};
+use crate::{labels::label, options::Options, processes::Watched};
 use anyhow::{Context, Result, bail};
+use backbone::registry::Registry;
+use protocol::LabelMac;
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use testbed::{BCK_ROUTER, FWD_ROUTER, GATEWAY_EMULATOR, Role, Servers, ServersConfig, TASK_WORKER};
 
 pub(crate) const READY_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LABELS_AT_A_TIME: usize = 1_000;
 /// Longer than any run: gateways report once, when they have connected, and then no more, so that reports disturb
 /// nothing. Routes must not become stale meanwhile.
 pub(crate) const NEVER: &str = "30days";
@@ -90,6 +94,22 @@ impl<'a> Rig<'a> {
         }
         Ok(())
     }
+}
+
+/// Waits until a gateway hears each of the first so many labels.
+pub(crate) async fn wait_routed(servers: &Servers, labels: u32) -> Result<()> {
+    let registry = Registry::connect(&servers.redis_url.parse()?)?;
+    let end = Instant::now() + READY_LIMIT;
+    let all: Vec<LabelMac> = (0..labels).map(label).collect();
+    for some in all.chunks(LABELS_AT_A_TIME) {
+        while registry.routes_of(some).await?.iter().any(Vec::is_empty) {
+            if Instant::now() > end {
+                bail!("there are labels that no gateway hears after {READY_LIMIT:?}");
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the command that was asked for between rounds, if one was.

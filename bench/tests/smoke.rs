@@ -40,3 +40,24 @@ fn the_experiments_run_and_are_reported() {
     let compared = bench(&["compare", &of(names[0]), &of(names[0])]).stdout;
     assert!(String::from_utf8(compared).unwrap().contains("1.00"));
 }
+
+/// In short, with the autoscalers' clock thirty times as fast. Workers and routers of any build on any machine need more
+/// than two replicas request for the step, and less for what is before and after it.
+#[test]
+fn replicas_follow_a_step_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let load =
+        ["--rate", "4", "--step", "25", "--before", "4s", "--during", "10s", "--after", "26s", "--labels", "4000"];
+    let scaling = ["--request", "30m", "--unlimited", "--speed", "30", "--out", folder.path().to_str().unwrap()];
+    bench(&[&["elasticity"], &load[..], &scaling[..]].concat());
+    let record = std::fs::read(folder.path().join("elasticity.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let samples = record["samples"].as_array().unwrap();
+    let all = |sample: &Value| sample["replicas"].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
+    let most = samples.iter().map(all).max().unwrap();
+    assert!(most > all(&samples[0]), "never more than {most} replicas");
+    let ended: u64 = record["outcomes"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert!(ended >= 2 * (4 * 30 + 100 * 10), "{ended} labels have ended");
+    assert_eq!(record["errors"], serde_json::json!({}));
+    assert_eq!(&std::fs::read(folder.path().join("elasticity.png")).unwrap()[1..4], b"PNG");
+}

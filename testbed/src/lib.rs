@@ -50,7 +50,7 @@ pub use process::Process;
 pub use proxy::{Mode, Proxy};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
 pub use redis::{Redis, RedisOptions};
-pub use role::Role;
+pub use role::{Role, sum_samples};
 pub use server::{Server, http_builder};
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;

@@ -209,7 +209,9 @@ fn new_log(name: &str, log_dir: &Path) -> Result<PathBuf> {
     bail!("too many logs of {name} in {}", log_dir.display())
 }
 
-fn sum_samples(text: &str, sample: &str) -> f64 {
+/// The sum of the samples in an exposition of metrics that are called `sample`, or have all labels given with it: see
+/// [`Role::metric`].
+pub fn sum_samples(text: &str, sample: &str) -> f64 {
     let (name, wanted) = split_labels(sample);
     let wanted: Vec<_> = wanted.split(',').filter(|pair| !pair.is_empty()).collect();
     let values = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {

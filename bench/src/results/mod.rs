@@ -5,6 +5,7 @@ mod markdown;
 mod plot;
 
 pub(crate) use compare::{CompareArgs, compare};
+pub(crate) use plot::{FONT, use_own_font};
 
 use crate::run::Run;
 use anyhow::{Context, Result, ensure};

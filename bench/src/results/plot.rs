@@ -14,7 +14,7 @@ use std::{
 };
 
 const SIZE: (u32, u32) = (900, 420);
-const FONT: &str = "sans-serif";
+pub(crate) const FONT: &str = "sans-serif";
 
 /// A plot that was drawn.
 #[derive(Debug)]
@@ -24,9 +24,14 @@ pub(super) struct Plot {
     pub(super) file: String,
 }
 
+/// Plots look the same wherever they are drawn, and need no font of the system.
+pub(crate) fn use_own_font() -> Result<()> {
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| anyhow!("the font can't be read"))
+}
+
 /// Draws a histogram of each series, and how systems grow, into this folder.
 pub(super) fn draw_all(folder: &Path, all: &[Series]) -> Result<Vec<Plot>> {
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| anyhow!("the font can't be read"))?;
+    use_own_font()?;
     let mut plots = Vec::new();
     for series in all {
         let title = format!("{}: how long RPCs took", series.name);

@@ -3,7 +3,7 @@
 use super::measured::Parameters;
 use crate::{
     backend::{Backend, Ended},
-    closed_loop::{Plan, Tally, closed_loop, open_loop, progress},
+    closed_loop::{Plan, Tally, closed_loop, open_loop, progress, steadily},
     labels::{Shares, label},
 };
 use anyhow::Result;
@@ -94,7 +94,7 @@ impl Load {
                     count(&ended);
                     Ok(ended.map(|ended| ended.at.saturating_duration_since(due)))
                 };
-                open_loop(rate, self.tasks, &bar, once).await?
+                open_loop(steadily(rate, self.tasks), &bar, once).await?
             }
             None => {
                 let plan = Plan { slots: self.slots(), total: self.tasks, limit: LIMIT };

@@ -6,26 +6,22 @@ use super::{load::Load, rpcs};
 use crate::{
     backend::Backend,
     cgroup::CpuLimit,
-    labels::{Versions, label},
+    labels::Versions,
     processes::Watched,
-    rig::{NEVER, READY_LIMIT, emulator_args, log_dir, server_pids},
+    rig::{NEVER, READY_LIMIT, emulator_args, log_dir, server_pids, wait_routed},
 };
 use anyhow::{Context, Result, bail};
-use backbone::{ledger::Ledger, registry::Registry, service::now};
-use protocol::LabelMac;
+use backbone::{ledger::Ledger, service::now};
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tempfile::TempDir;
 use testbed::{
     BCK_ROUTER, Balancer, FWD_ROUTER, GATEWAY_EMULATOR, HTTP_ROUTER, Role, Servers, ServersConfig, TASK_WORKER,
     free_port,
 };
-
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const LABELS_AT_A_TIME: usize = 1_000;
 
 /// The roles, on servers that run. All end when this is dropped; [`Self::stop`] ends them in order.
 struct System<'a> {
@@ -48,7 +44,7 @@ pub(super) async fn measure_on_servers(
     let mut system = System::start(&servers, parameters, logs).await?;
     let (broker, backend, mut listening) = Backend::open(&servers, versions).await?;
     let drive = async {
-        system.wait_routed(parameters.labels).await?;
+        wait_routed(&servers, parameters.labels).await?;
         // With several HTTP routers each task may take its whole timeout.
         if parameters.target != Target::Http || parameters.replicas == 1 {
             load.warm_up(&backend).await?;
@@ -154,22 +150,6 @@ impl<'a> System<'a> {
         }
         let balancer = self._balancer.insert(Balancer::start(routers)?);
         Ok(format!("http://{}", balancer.address()))
-    }
-
-    /// Waits until a gateway hears each label.
-    async fn wait_routed(&self, labels: u32) -> Result<()> {
-        let registry = Registry::connect(&self.servers.redis_url.parse()?)?;
-        let end = Instant::now() + READY_LIMIT;
-        let all: Vec<LabelMac> = (0..labels).map(label).collect();
-        for some in all.chunks(LABELS_AT_A_TIME) {
-            while registry.routes_of(some).await?.iter().any(Vec::is_empty) {
-                if Instant::now() > end {
-                    bail!("there are labels that no gateway hears after {READY_LIMIT:?}");
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-        Ok(())
     }
 
     async fn look(&self) -> Result<Look> {
