@@ -42,7 +42,8 @@ for i = 1, #ids do
     if how == 'a' then answer() end
   else
     ended[id] = true
-    local full = in_flight >= places() * 0.75
+    -- Whole places: with 1.9 of them, one in flight is all that there can be.
+    local full = in_flight >= math.floor(places()) * 0.75
     if not uncounted then in_flight = in_flight - 1 end
     if how == 'n' then
       if id == probe then probe = '.' end

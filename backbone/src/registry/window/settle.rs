@@ -26,7 +26,8 @@ impl Window {
         self.purge(policy, now);
         let (mut ended, mut early) = (HashSet::new(), Vec::new());
         for rpc in rpcs {
-            let full = self.used() >= self.places() * FULL;
+            // Whole places: with 1.9 of them, one in flight is all that there can be.
+            let full = self.used() >= self.places().floor() * FULL;
             let deadline = match self.in_flight.remove(&rpc.id) {
                 Some(deadline) => Some(deadline),
                 // Not counted yet: what was sent last is as good a guess as any.

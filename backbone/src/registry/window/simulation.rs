@@ -230,6 +230,21 @@ fn an_outage_makes_no_long_line() {
 }
 
 #[test]
+fn a_window_of_any_size_grows_while_it_is_full() {
+    let policy = WindowPolicy::default();
+    for tenths in 10..200 {
+        let mut window = Window::new(&policy);
+        window.limit = f64::from(tenths) / 10.0;
+        let before = window.limit;
+        let ask = |label| Ask { id: id(label, 0), claim: Claim::Asks(Turn::Newcomer), time_left: TIME_LEFT };
+        let admissions = window.acquire(&(0..20).map(ask).collect::<Vec<_>>(), &policy, BEGIN).admissions;
+        assert_eq!(admissions[0], Admission::Admitted);
+        release(&mut window, id(0, 0), Ended::Acknowledged, &policy, BEGIN + SECOND);
+        assert!(window.limit > before, "with all places of {before} taken it stays as it is");
+    }
+}
+
+#[test]
 fn urgent_labels_find_a_place_in_the_midst_of_bulk() {
     let policy = WindowPolicy::default();
     let mut window = Window::new(&policy);
