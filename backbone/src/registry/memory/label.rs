@@ -34,7 +34,11 @@ impl Label {
         self.battery_mv = battery_mv.filter(|mv| *mv > 0).unwrap_or(self.battery_mv);
         match self.routes.iter_mut().find(|known| known.gateway == route.gateway) {
             Some(known) => *known = route,
-            None => self.routes.push(route),
+            None => {
+                // Few gateways hear a label: no room for four, as a push would make.
+                self.routes.reserve_exact(1);
+                self.routes.push(route);
+            }
         }
         self.routes_until = until;
     }

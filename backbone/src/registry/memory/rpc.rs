@@ -142,6 +142,7 @@ impl RpcState {
         }
         self.via = Some(answer.gateway);
         if id.is_some() && !self.echo.contains(&answer.gateway) {
+            self.echo.reserve_exact(1);
             self.echo.push(answer.gateway);
         }
         let (rpc, reply_to, version) = (lease.id.clone(), lease.reply_to.clone(), lease.version);
@@ -201,8 +202,10 @@ impl RpcState {
     }
 
     fn remember_end(&mut self, ended: Ended) {
+        self.ended.truncate(REMEMBERED - 1);
+        // Most labels have one: an insertion would make room for four.
+        self.ended.reserve_exact(1);
         self.ended.insert(0, ended);
-        self.ended.truncate(REMEMBERED);
     }
 }
 
