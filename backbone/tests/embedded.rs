@@ -16,5 +16,7 @@ mod full_disk;
 mod load;
 #[path = "embedded/opening.rs"]
 mod opening;
+#[path = "embedded/power_loss.rs"]
+mod power_loss;
 #[path = "embedded/restart.rs"]
 mod restart;

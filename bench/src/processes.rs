@@ -24,6 +24,8 @@ pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     /// Memory resident now.
     pub(crate) rss_bytes: u64,
+    /// The most that was resident at any time.
+    pub(crate) peak_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,8 @@ fn usage_of(process: &Watched, stats: &HashMap<u32, Stat>) -> Result<Usage> {
             Some(stat) => usage.cpu += TICK * stat.ticks,
             None => anyhow::bail!("{} (pid {pid}) has ended", process.name),
         }
-        usage.rss_bytes += rss_bytes(pid);
+        usage.rss_bytes += resident_bytes(pid, "VmRSS:");
+        usage.peak_bytes += resident_bytes(pid, "VmHWM:");
         if process.with_children {
             family.extend(stats.iter().filter(|(_, stat)| stat.parent == pid).map(|(child, _)| child));
         }
@@ -77,9 +80,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { parent: number(4)?, ticks: number(14)? + number(15)? })
 }
 
-fn rss_bytes(pid: u32) -> u64 {
+fn resident_bytes(pid: u32, which: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(which));
     let kib: Option<u64> = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
     kib.unwrap_or_default() * 1024
 }
@@ -109,6 +112,7 @@ mod tests {
     #[test]
     fn we_use_memory() {
         let own = Watched { name: "bench", pid: std::process::id(), with_children: false };
-        assert!(usage(&[own]).unwrap()[0].rss_bytes > 100_000);
+        let used = usage(&[own]).unwrap()[0];
+        assert!(used.rss_bytes > 100_000 && used.peak_bytes >= used.rss_bytes, "{used:?}");
     }
 }

@@ -74,7 +74,7 @@ struct Batch {
     seconds: f64,
     /// Labels per second of that.
     per_second: f64,
-    /// CPU time per label of all but the emulator, and what is resident at the end.
+    /// CPU time per label of all but the emulator, and the most that was resident.
     processes: Vec<Used>,
 }
 
@@ -82,7 +82,7 @@ struct Batch {
 struct Used {
     process: &'static str,
     cpu_us: f64,
-    rss_mib: f64,
+    peak_mib: f64,
 }
 
 /// A running backbone.
@@ -130,7 +130,7 @@ async fn measure(args: &StoreArgs, round: u32, on: Target, concurrency: u32, ver
     let used = watched.iter().zip(before).zip(after).map(|((process, before), after)| Used {
         process: process.name,
         cpu_us: after.cpu.saturating_sub(before.cpu).as_secs_f64() * 1e6 / f64::from(args.labels),
-        rss_mib: after.rss_bytes as f64 / f64::from(1 << 20),
+        peak_mib: after.peak_bytes as f64 / f64::from(1 << 20),
     });
     Ok(Batch {
         round,
@@ -209,7 +209,7 @@ impl Running {
 }
 
 fn print(batches: &[Batch]) {
-    let headings = ["on", "tasks at a time", "labels/s", "s", "CPU µs per label", "enqueued/s", "ready s", "MiB"];
+    let headings = ["on", "tasks at a time", "labels/s", "s", "CPU µs per label", "enqueued/s", "ready s", "peak MiB"];
     let mut table = Table::new(headings.map(str::to_owned).to_vec());
     for batch in batches {
         let sum = |value: fn(&Used) -> f64| batch.processes.iter().map(value).sum::<f64>();
@@ -219,7 +219,7 @@ fn print(batches: &[Batch]) {
         row.push(number(sum(|used| used.cpu_us), 0));
         row.push(number(batch.enqueued_per_second, 0));
         row.push(number(batch.ready_seconds, 2));
-        row.push(number(sum(|used| used.rss_mib), 0));
+        row.push(number(sum(|used| used.peak_mib), 0));
         table.push(row);
     }
     println!("{table}");

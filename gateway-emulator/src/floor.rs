@@ -133,6 +133,8 @@ fn hearers(gateways: &[Point], position: Point) -> Vec<Hearer> {
     let in_reach = hearers.iter().take_while(|hearer| hearer.mean_dbm >= SENSITIVITY_DBM).count();
     // A grid that is not full leaves a corner of the floor bare: there the nearest stretches.
     hearers.truncate(in_reach.clamp(1, MAX_HEARERS));
+    // Room for all gateways, for each of 50,000 labels, would be most of the emulator's memory.
+    hearers.shrink_to_fit();
     hearers
 }
 

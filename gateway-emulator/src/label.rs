@@ -85,6 +85,10 @@ impl Memory {
         if self.history.len() == MAX_HISTORY {
             self.history.pop_front();
         }
+        if self.history.len() == self.history.capacity() {
+            // Most labels are written to once or twice: no room for four at once, as a push would make.
+            self.history.reserve_exact(self.history.len() / 2 + 1);
+        }
         self.history.push_back(Done { version, came, at, retained, gateway, id, action });
         if action == Action::PriceUpdate {
             self.writes += 1;

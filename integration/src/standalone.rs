@@ -8,10 +8,12 @@ use anyhow::{Context, Result, ensure};
 use backbone::{
     embedded::{DataFolder, FolderOptions},
     ledger::{Ledger, LedgerUrl},
-    queue::{AmqpUrl, Broker, EmbeddedQueues},
+    queue::{AmqpUrl, Broker, EmbeddedQueues, Message},
 };
 use protocol::{LabelMac, Task, Version, names::amqp};
+use reqwest::Method;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
@@ -74,14 +76,44 @@ impl StandaloneStory {
         Ok(())
     }
 
+    /// Puts a message into a queue of tasks as it is, while the backbone does not run; with a reason, as into the dead
+    /// letters.
+    pub async fn put(&self, queue: &str, body: &[u8], reason: Option<&str>) -> Result<()> {
+        let opened = self.open().await?;
+        let broker = Broker::connect(&opened.amqp, "story").await?;
+        broker.declare().await?;
+        let headers: Vec<_> = reason.into_iter().map(|reason| (amqp::REASON, reason)).collect();
+        let message = Message { routing_key: queue, body, headers: &headers, persistent: true, ..Message::default() };
+        broker.publisher().await?.publish(message).await?;
+        broker.close().await;
+        opened.close().await;
+        Ok(())
+    }
+
     /// Enqueues tasks over HTTP, each confirmed, while the backbone runs.
     pub async fn post(&mut self, tasks: &[Task]) -> Result<()> {
-        let url = format!("{}/v1/stores/{}/tasks", self.process.api_url(), Backend::store());
-        let answer = testbed::http_builder().build()?.post(url).json(tasks).send().await?;
-        let status = answer.status();
-        ensure!(status.is_success(), "{status} to tasks: {}", answer.text().await?);
-        self.enqueued.extend(tasks.iter().map(|task| (task.clone(), task.labels.clone().unwrap_or_default())));
+        self.ask(Method::POST, &format!("/v1/stores/{}/tasks", Backend::store()), &json!(tasks)).await?;
+        tasks.iter().for_each(|task| self.expect(task, task.labels.as_deref().unwrap_or_default()));
         Ok(())
+    }
+
+    /// Makes the books expect an outcome of this task for each of these labels.
+    pub fn expect(&mut self, task: &Task, labels: &[LabelMac]) {
+        self.enqueued.push((task.clone(), labels.to_vec()));
+    }
+
+    /// Sends this to the API, which must succeed; gives its answer.
+    pub async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let url = format!("{}{path}", self.process.api_url());
+        let answer = testbed::http_builder().build()?.request(method, url).json(body).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        ensure!(status.is_success(), "{status} to {path}: {text}");
+        serde_json::from_str(&text).with_context(|| format!("reading the answer to {path}"))
+    }
+
+    /// What the API answers to `GET path`.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        self.ask(Method::GET, path, &Value::Null).await
     }
 
     /// Waits until this holds.
@@ -106,8 +138,13 @@ impl StandaloneStory {
         Ok(labels.map(|label| (label.mac, label.shown.map(|shown| shown.version))).collect())
     }
 
+    /// A metric of the running backbone.
+    pub async fn metric(&self, sample: &str) -> Result<f64> {
+        self.process.metric(sample).await
+    }
+
     /// Waits until each label shows the newest version that was enqueued, and no task is in hand.
-    pub async fn all_shown(&mut self, limit: Duration) -> Result<()> {
+    pub async fn all_shown(&self, limit: Duration) -> Result<()> {
         let newest = self.newest();
         let shown = async || {
             let labels = self.labels().await?.into_iter();
@@ -119,11 +156,10 @@ impl StandaloneStory {
     }
 
     /// Waits until no task is in hand.
-    pub async fn idle(&mut self, limit: Duration) -> Result<()> {
+    pub async fn idle(&self, limit: Duration) -> Result<()> {
         let mut quiet = 0;
-        let worker = self.process.backbone()?;
         let idle = async || {
-            quiet = if worker.metric("task_worker_tasks_in_hand").await? == 0.0 { quiet + 1 } else { 0 };
+            quiet = if self.metric("task_worker_tasks_in_hand").await? == 0.0 { quiet + 1 } else { 0 };
             Ok(quiet == QUIET_POLLS)
         };
         until("no task is in hand", limit, idle).await

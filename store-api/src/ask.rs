@@ -74,6 +74,13 @@ pub(crate) enum Format {
     Csv,
 }
 
+impl Sent {
+    /// It has been read, and what comes of it takes a while.
+    pub(crate) fn forget_body(&mut self) {
+        self.body = Bytes::new();
+    }
+}
+
 impl FromRequest<Api> for Sent {
     type Rejection = Problem;
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {

@@ -20,7 +20,7 @@ use backbone::{
     service::now,
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use protocol::{BatchId, Priority, Sku, Store, Task, TaskId};
+use protocol::{BatchId, Sku, Store, Task, TaskId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -83,13 +83,14 @@ pub(crate) async fn enqueue(
     QueryOf(which): QueryOf<Which>,
     caller: Caller,
     headers: HeaderMap,
-    sent: Sent,
+    mut sent: Sent,
 ) -> Result<Response, Problem> {
     demand_store(&caller, &store)?;
     let request = match sent.format {
         Format::Json => Request::from_json(&store, which.batch, &sent.body)?,
         Format::Csv => Request::from_csv(&store, which.batch, &sent.body)?,
     };
+    sent.forget_body();
     let labels: Vec<_> = request.tasks().filter_map(|task| task.labels.as_deref()).flatten().copied().collect();
     demand_labels(&api, &caller, &labels).await?;
     let key = key(&headers, &request)?;
@@ -188,15 +189,15 @@ async fn expected_labels(api: &Api, store: &Store, request: &Request) -> Result<
 }
 
 async fn publish(publisher: &Publisher, tasks: &[Task]) -> Result<(), QueueError> {
-    // A task has text keys only, so it can always be written.
-    let bodies: Vec<_> =
-        tasks.iter().map(|task| (task.priority, serde_json::to_vec(task).unwrap_or_default())).collect();
-    let confirms = stream::iter(bodies).map(|(priority, body)| put(publisher.clone(), priority, body));
+    // Each is written when it is its turn: there may be many.
+    let confirms = stream::iter(0..tasks.len()).map(|at| put(publisher.clone(), &tasks[at]));
     confirms.buffer_unordered(IN_FLIGHT).try_collect().await
 }
 
-async fn put(publisher: Publisher, priority: Priority, body: Vec<u8>) -> Result<(), QueueError> {
-    queue::enqueue(&publisher, priority, &body).await
+async fn put(publisher: Publisher, task: &Task) -> Result<(), QueueError> {
+    // A task has text keys only, so it can always be written.
+    let body = serde_json::to_vec(task).unwrap_or_default();
+    queue::enqueue(&publisher, task.priority, &body).await
 }
 
 fn not_all(api: &Api, error: &QueueError) -> Problem {

@@ -1,5 +1,7 @@
 //! What a request to enqueue stands for: pure, so that a repeat leads to the same tasks.
 
+mod body;
+
 use crate::problem::{Fault, Problem};
 use backbone::sheet::{PriceChange, Table, read_prices};
 use protocol::{Action, BatchId, LabelMac, Priority, Sku, Store, Task, TaskId, Timestamp, Version};
@@ -31,38 +33,17 @@ struct Draft {
 impl Request {
     /// Reads JSON: a task, an array of tasks, or an object with `tasks` and perhaps `batch`.
     pub(crate) fn from_json(store: &Store, batch: Option<BatchId>, body: &[u8]) -> Result<Self, Problem> {
-        let value: Value =
-            serde_json::from_slice(body).map_err(|error| Problem::bad(format!("the body is no JSON: {error}")))?;
-        let (values, batch) = match value {
-            Value::Array(values) => (values, batch),
-            Value::Object(mut object) if object.contains_key("tasks") => {
-                let named = named_batch(object.get("batch"))?;
-                let Some(Value::Array(values)) = object.remove("tasks") else {
-                    return Err(Problem::bad("tasks: expected an array"));
-                };
-                (values, named.or(batch))
-            }
-            Value::Object(object) => (vec![Value::Object(object)], batch),
-            _ => return Err(Problem::bad("the body: expected a task, an array of tasks, or {\"tasks\": [...]}")),
-        };
-        demand_count(values.len())?;
-        let drafts = values.into_iter().enumerate().map(|(at, value)| draft(store, value).map_err(|fault| (at, fault)));
-        Self::all(drafts, batch)
+        let (drafts, others) = body::read(body, |value| draft(store, value))?;
+        let named = named_batch(others.get("batch").filter(|_| drafts.is_some()))?;
+        let drafts = drafts.unwrap_or_else(|| body::Drafts::one(draft(store, Value::Object(others))));
+        demand_count(drafts.count)?;
+        Self::all(drafts, named.or(batch))
     }
 
-    fn all(
-        drafts: impl Iterator<Item = Result<Draft, (usize, String)>>,
-        batch: Option<BatchId>,
-    ) -> Result<Self, Problem> {
-        let (mut good, mut faults) = (Vec::new(), Vec::new());
-        for draft in drafts {
-            match draft {
-                Ok(draft) => good.push(draft),
-                Err((at, detail)) => faults.push(Fault { index: Some(at), line: None, column: None, detail }),
-            }
-        }
+    fn all(body::Drafts { good, faults, .. }: body::Drafts<Draft>, batch: Option<BatchId>) -> Result<Self, Problem> {
         if !faults.is_empty() {
-            return Err(unusable("tasks", faults));
+            let fault = |(at, detail)| Fault { index: Some(at), line: None, column: None, detail };
+            return Err(unusable("tasks", faults.into_iter().map(fault).collect()));
         }
         let batch = batch.or_else(|| good.iter().find_map(|draft| draft.task.batch.clone()));
         let other = good.iter().position(|draft| draft.task.batch.is_some() && draft.task.batch != batch);
@@ -139,10 +120,15 @@ impl Request {
 
     /// Tells requests apart by what they ask.
     pub(crate) fn digest(&self) -> String {
-        let tasks: Vec<&Task> = self.tasks().collect();
-        // Tasks have text keys only, so they can always be written.
-        let text = serde_json::to_string(&tasks).unwrap_or_default();
-        hex(&format!("{}\n{text}", self.batch.as_ref().map_or("", BatchId::as_str)))
+        let mut digest = Sha256::new();
+        digest.update(self.batch.as_ref().map_or("", BatchId::as_str));
+        for (at, task) in self.tasks().enumerate() {
+            digest.update(if at == 0 { "\n[" } else { "," });
+            // A task has text keys only, so it can always be written.
+            digest.update(serde_json::to_vec(task).unwrap_or_default());
+        }
+        digest.update("]");
+        hex_of(&digest.finalize())
     }
 
     /// The tasks as they are sent: the same for the same key and time, however often.
@@ -218,7 +204,11 @@ fn plain(error: &str) -> String {
 }
 
 pub(crate) fn hex(text: &str) -> String {
-    Sha256::digest(text).iter().map(|octet| format!("{octet:02x}")).collect()
+    hex_of(&Sha256::digest(text))
+}
+
+fn hex_of(digest: &[u8]) -> String {
+    digest.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// A UUIDv8 (RFC 9562, section 5.8) of what it is made from: SHA-256, as far as it fits.
@@ -256,6 +246,9 @@ mod tests {
         assert_ne!(tasks("k")[0].task_id, tasks("l")[0].task_id);
         assert_eq!(read(body).unwrap().digest(), read(body).unwrap().digest());
         assert_eq!(tasks("k")[0].task_id.unix_millis(), None, "an ID that is derived has no time");
+        let request = read(body).unwrap();
+        let whole = serde_json::to_string(&request.tasks().collect::<Vec<_>>()).unwrap();
+        assert_eq!(request.digest(), hex(&format!("b\n{whole}")), "known by what is recorded already");
     }
 
     #[test]
@@ -278,6 +271,7 @@ mod tests {
         }
         assert!(!text.contains(r#""index":1"#) && !text.contains("at line"), "{text}");
         assert!(faults(r#"[]"#).contains("no task"));
+        assert!(faults(&format!("[{}0]", "0,".repeat(MAX_TASKS))).contains("10001 tasks"));
         assert!(
             faults(r#"[{"sku":"a","fields":{"price":"1"}},{"sku":"a","fields":{"price":"2"}}]"#).contains("two tasks")
         );

@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::Value;
 use testbed::{Role, STANDALONE, free_port};
+use tokio::process::Command;
 
 use crate::prices::{SETTLE, Sheets, say_wrong};
 use crate::signals::{Signals, reaches_children};
@@ -108,27 +109,34 @@ impl Demo {
         let all_right = say_wrong(&store.role.admin_url(), wanted, SETTLE).await?;
         let api = &store.api;
         let label = wanted.keys().next().context("finding a label")?;
-        println!("\ncurl {api}/v1/batches/{BATCH}");
-        println!("curl {api}/v1/labels/{label}");
-        println!("curl {api}/v1/labels/{label}/history");
-        println!("curl {api}/v1/stores/{name}/out-of-date");
-        self.say_commands(api, label)?;
+        println!();
+        let asked = [format!("batches/{BATCH}"), format!("labels/{label}"), format!("labels/{label}/history")];
+        for asked in asked.into_iter().chain([format!("stores/{name}/out-of-date")]) {
+            // Nothing is printed that does not work.
+            store.get::<Value>(&format!("/v1/{asked}")).await?;
+            println!("curl {api}/v1/{asked}");
+        }
+        self.say_commands(api, label).await?;
         Ok(all_right)
     }
 
     /// The same with the command line, from the folder that this was started in.
-    fn say_commands(&self, api: &str, label: &str) -> Result<()> {
+    async fn say_commands(&self, api: &str, label: &str) -> Result<()> {
         let Ok(esl) = testbed::role::binary("esl") else {
             println!("(esl, the command line, is not built: cargo build --release --workspace)");
             return Ok(());
         };
         let here = std::env::current_dir().context("finding the current folder")?;
-        let esl = esl.strip_prefix(&here).unwrap_or(&esl).display();
+        let named = esl.strip_prefix(&here).unwrap_or(&esl).display();
         let Sheets { prices, store: name, .. } = &self.sheets;
-        println!("\n{esl} label {label} --api {api}");
-        println!("{esl} gateways --api {api}");
-        println!("{esl} dead --api {api}");
-        println!("{esl} enqueue {} --store {name} --watch --api {api}", prices.display());
+        println!();
+        for command in [&["label", label][..], &["gateways"], &["dead"]] {
+            let ran = Command::new(&esl).args(command).args(["--api", api]).kill_on_drop(true).output().await;
+            let ran = ran.with_context(|| format!("running {named}"))?;
+            ensure!(ran.status.success(), "{named} {command:?}: {}", String::from_utf8_lossy(&ran.stderr));
+            println!("{named} {} --api {api}", command.join(" "));
+        }
+        println!("{named} enqueue {} --store {name} --watch --api {api}", prices.display());
         Ok(())
     }
 

@@ -87,6 +87,10 @@ fn missing_packages() -> Vec<&'static str> {
         let libraries = MONGODB_LIBRARIES.iter().filter(|(file, _)| !has_library(file));
         packages.extend(libraries.map(|(_, package)| *package));
     }
+    // For the test of power losses.
+    if find("strace").is_none() {
+        packages.push("strace");
+    }
     // For MongoDB, and for the check of the HTTP API's contract.
     if find("pip3").is_none() && find("pip").is_none() {
         packages.push("python3-pip");

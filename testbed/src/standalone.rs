@@ -65,6 +65,11 @@ impl Standalone {
         self.backbone.as_mut().context("standalone was not started yet")
     }
 
+    /// A metric of the running backbone; see [`Role::metric`].
+    pub async fn metric(&self, sample: &str) -> Result<f64> {
+        self.backbone.as_ref().context("standalone was not started yet")?.metric(sample).await
+    }
+
     /// Starts the backbone, again on the same folder and ports if it has ended, and waits until it and all gateways are
     /// ready.
     pub async fn start(&mut self) -> Result<()> {

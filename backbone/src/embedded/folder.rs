@@ -9,7 +9,7 @@ use super::{
 };
 use crate::service::now;
 use prometheus_client::registry::Registry;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
@@ -22,11 +22,14 @@ use std::{
 use tokio::sync::{oneshot, watch};
 
 const FILE: &str = "esl.db";
+/// What was written and is not in the file yet; SQLite names it.
+const LOG: &str = "esl.db-wal";
 const LOCK: &str = "esl.lock";
 /// The file while its tables are made.
 const UNFINISHED: &str = "esl.db.new";
-/// A file up to this size is read through when it is opened, to find damage before it does harm. Takes about a second.
-const CHECKED_BYTES: u64 = 256 << 20;
+/// A file up to this size is read through when it is opened, to find damage before it does harm. Takes less than a second, which is
+/// how long a start may take.
+const CHECKED_BYTES: u64 = 128 << 20;
 /// Only a checkpoint of our own can be in the way, and not for long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const PAGE_BYTES: u64 = 4096;
@@ -72,7 +75,9 @@ impl DataFolder {
         if found == Found::Nothing {
             make(folder, &file)?;
         }
+        let has_log = fs::metadata(folder.join(LOG)).is_ok_and(|log| log.len() > 0);
         let connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
+        keep_log(&connection, has_log).map_err(failed)?;
         if connection.is_readonly("main").map_err(failed)? {
             return Err(OpenError::ReadOnly { folder: folder.to_owned() });
         }
@@ -81,6 +86,7 @@ impl DataFolder {
             schema::upgrade(&connection).map_err(failed)?;
         }
         prepare(&connection, options.max_bytes).map_err(failed)?;
+        keep_log(&connection, false).map_err(failed)?;
         let readers = (0..READERS).map(|_| connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY));
         let readers = readers.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         Self::start(folder, connection, lock, Readers::new(readers))
@@ -227,6 +233,11 @@ fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether closing leaves the log where it is: what is refused stays as it was, though its last owner was killed.
+fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
+}
+
 /// Makes the file with its tables, whole or not at all: a crash leaves no file that the next opening would refuse.
 fn make(folder: &Path, file: &Path) -> Result<(), OpenError> {
     let failed = |error| OpenError::of_io(folder.to_owned(), error);
@@ -267,7 +278,7 @@ fn prepare(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Result<
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA journal_size_limit = 67108864;
-         PRAGMA cache_size = -16384;
+         PRAGMA cache_size = -8192;
          PRAGMA temp_store = MEMORY;",
     )?;
     schema::add(connection)?;

@@ -177,7 +177,7 @@ impl Shard {
         }
         self.sweep_at = now.saturating_add(SWEEP_MS);
         self.repairs.retain(|_, until| *until > now);
-        self.signals.retain(|_, ring| ring.until > now);
+        self.signals.retain(|(label, _), ring| ring.is_of_use(*label, now));
         self.labels.retain(|_, label| label.forget(now));
         if self.labels.len() < self.labels.capacity() / 4 {
             self.labels.shrink_to(self.labels.len() * 2);

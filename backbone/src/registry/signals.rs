@@ -12,11 +12,9 @@ use std::time::Duration;
 /// There is one sample for so long.
 const SPAN_MS: i64 = 30 * 60 * 1000;
 /// So many are kept.
-const SPANS: i64 = 48;
-/// Two octets each: the turn of the ring, so that what is a day old is told from what is new, and the RSSI.
-pub(super) const RING: usize = 2 * SPANS as usize;
+pub(super) const SPANS: i64 = 48;
 /// After the last sample, the ring is kept so long.
-pub(super) const KEEP: Duration = Duration::from_millis(((SPANS + 1) * SPAN_MS) as u64);
+const KEEP: Duration = Duration::from_millis(((SPANS + 1) * SPAN_MS) as u64);
 /// Added to an RSSI to make an octet of it that is not 0, which is what a ring holds before anything is written.
 const BIAS: i16 = 128;
 
@@ -39,10 +37,9 @@ fn shift(label: LabelMac) -> i64 {
     i64::from(u32::from_be_bytes([a, b, c, d]).wrapping_mul(2_654_435_769)) % SPAN_MS
 }
 
-/// Where in the ring a sample is, and its octets.
-pub(super) fn sample(entry: &RouteEntry) -> (usize, [u8; 2]) {
-    let span = signal_span(entry.label, entry.at);
-    (place(span), [turn(span), (i16::from(entry.rssi.dbm()) + BIAS) as u8])
+/// Which half hour a sample is of, and its octet, which is never 0.
+pub(super) fn sample(entry: &RouteEntry) -> (i64, u8) {
+    (signal_span(entry.label, entry.at), (i16::from(entry.rssi.dbm()) + BIAS) as u8)
 }
 
 fn place(span: i64) -> usize {
@@ -53,14 +50,23 @@ fn turn(span: i64) -> u8 {
     span.div_euclid(SPANS) as u8
 }
 
-/// The samples of the last day, the oldest first.
-pub(super) fn read(label: LabelMac, ring: &[u8], now: Timestamp) -> Vec<Signal> {
+/// The samples of the last day, the oldest first. The ring has two octets for each: its turn, so that what is a day old
+/// is told from what is new, and the sample.
+fn read(label: LabelMac, ring: &[u8], now: Timestamp) -> Vec<Signal> {
+    let octet = |span: i64| match ring.get(place(span)..place(span) + 2)? {
+        &[written, octet] => (written == turn(span)).then_some(octet),
+        _ => None,
+    };
+    signals(label, now, octet)
+}
+
+/// What was sampled in each half hour of the last day, the oldest first, by its octet; 0: nothing.
+pub(super) fn signals(label: LabelMac, now: Timestamp, octet: impl Fn(i64) -> Option<u8>) -> Vec<Signal> {
     let last = signal_span(label, now);
     let signal = |span: i64| {
-        let &[written, octet] = ring.get(place(span)..place(span) + 2)? else { return None };
+        let octet = octet(span).filter(|octet| *octet != 0)?;
         let rssi = Rssi::try_from(i64::from(i16::from(octet) - BIAS)).ok()?;
-        let at = Timestamp::from_unix_millis(span * SPAN_MS - shift(label));
-        (octet != 0 && written == turn(span)).then_some(Signal { at, rssi })
+        Some(Signal { at: Timestamp::from_unix_millis(span * SPAN_MS - shift(label)), rssi })
     };
     (last - SPANS + 1..=last).filter_map(signal).collect()
 }
@@ -81,8 +87,8 @@ impl Registry {
         let mut pipeline = redis::Pipeline::with_capacity(heard.len() * 2);
         for entry in heard {
             let key = signal_key(entry.label, entry.gateway);
-            let (place, octets) = sample(entry);
-            pipeline.cmd("SETRANGE").arg(&key).arg(place).arg(&octets[..]).ignore();
+            let (span, octet) = sample(entry);
+            pipeline.cmd("SETRANGE").arg(&key).arg(place(span)).arg(&[turn(span), octet][..]).ignore();
             pipeline.pexpire(&key, KEEP.as_millis() as i64).ignore();
         }
         redis.query(&pipeline).await.doing("writing signal strengths")
@@ -126,9 +132,11 @@ mod tests {
         }
     }
 
+    const RING: usize = 2 * SPANS as usize;
+
     fn write(ring: &mut [u8; RING], entry: &RouteEntry) {
-        let (place, octets) = sample(entry);
-        ring[place..place + 2].copy_from_slice(&octets);
+        let (span, octet) = sample(entry);
+        ring[place(span)..place(span) + 2].copy_from_slice(&[turn(span), octet]);
     }
 
     #[test]

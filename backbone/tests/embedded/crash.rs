@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-const FOLDER: &str = "ESL_TEST_FOLDER";
+pub(crate) const FOLDER: &str = "ESL_TEST_FOLDER";
 /// A child says this before what the test shall read; the rest is the test runner's.
 const MARK: &str = "@";
 
@@ -35,7 +35,7 @@ fn start_child(test: &str, folder: &Path) -> Child {
         .unwrap()
 }
 
-fn said(line: &str) -> Option<String> {
+pub(crate) fn said(line: &str) -> Option<String> {
     // What the test runner writes before it may be on the same line.
     line.split_once(MARK).map(|(_, text)| text.trim_end().to_owned())
 }

@@ -4,11 +4,11 @@ use crate::fixture::*;
 use backbone::{embedded::OpenError, queue::EmbeddedQueues};
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// Every file but the lock, with what is in it.
+/// Every file but the lock, and SQLite's index of the log, which is made anew from it; with what is in it.
 fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let named = files.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&path).unwrap()));
-    named.filter(|(name, _)| name != "esl.lock").collect()
+    named.filter(|(name, _)| name != "esl.lock" && name != "esl.db-shm").collect()
 }
 
 /// A folder that was used and closed.
@@ -76,6 +76,21 @@ async fn a_newer_version_is_refused() {
     overwrite(path.path(), 60, &7_u32.to_be_bytes());
     let sentence = "the data folder {} was made by a newer version of this program (schema 7, this one knows up to 2): run that one";
     assert!(matches!(refused(path.path(), sentence), OpenError::Newer { found: 7, known: 2, .. }));
+}
+
+/// Its owner was killed before anything of its log was moved into the file.
+#[tokio::test]
+async fn a_newer_version_that_only_the_log_tells_is_refused() {
+    let path = used().await;
+    let newer = rusqlite::Connection::open(path.path().join("esl.db")).unwrap();
+    newer.execute_batch("PRAGMA user_version = 7").unwrap();
+    let killed = tempfile::tempdir().unwrap();
+    for file in ["esl.db", "esl.db-wal"] {
+        fs::copy(path.path().join(file), killed.path().join(file)).unwrap();
+    }
+    assert!(!contents(killed.path())["esl.db-wal"].is_empty());
+    let sentence = "the data folder {} was made by a newer version of this program (schema 7, this one knows up to 2): run that one";
+    refused(killed.path(), sentence);
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ async fn dead_letters(story: &Story, count: usize) -> Result<Vec<(Vec<u8>, Strin
 }
 
 /// Unusable tasks, and what the reason must name.
-fn unusable() -> Result<BTreeMap<Vec<u8>, &'static str>> {
+pub(crate) fn unusable() -> Result<BTreeMap<Vec<u8>, &'static str>> {
     let with = |change: fn(&mut Value)| -> Result<Vec<u8>> {
         let mut task = serde_json::to_value(price_update(&labels(3), 1))?;
         change(&mut task);

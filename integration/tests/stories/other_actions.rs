@@ -6,15 +6,15 @@ use protocol::{Action, FieldValue, Fields, Outcome, Task};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
-const ACTIONS: [Action; 4] = [Action::Blink, Action::Ping, Action::Refresh, Action::Page];
+pub(crate) const ACTIONS: [Action; 4] = [Action::Blink, Action::Ping, Action::Refresh, Action::Page];
 
-fn task(action: Action) -> Task {
+pub(crate) fn task(action: Action) -> Task {
     let page = [("page".to_owned(), FieldValue::Integer(2))];
     let fields = Fields { extra: page.into(), ..Fields::default() };
     Task { action, version: None, fields, ..price_update(&labels(4), 1) }
 }
 
-fn shows(label: &EmulatedLabel) -> Option<(u64, Fields)> {
+pub(crate) fn shows(label: &EmulatedLabel) -> Option<(u64, Fields)> {
     label.shown.as_ref().map(|shown| (shown.version.get(), shown.fields.clone()))
 }
 

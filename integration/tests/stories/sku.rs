@@ -13,7 +13,7 @@ fn bindings(labels: &[LabelMac], sku: &Sku, store: &str) -> Vec<Binding> {
     labels.iter().map(binding).collect()
 }
 
-fn update(sku: &Sku, version: u64) -> Task {
+pub(crate) fn update(sku: &Sku, version: u64) -> Task {
     Task { sku: Some(sku.clone()), labels: None, ..price_update(&[], version) }
 }
 

@@ -34,7 +34,11 @@ impl Label {
         self.battery_mv = battery_mv.filter(|mv| *mv > 0).unwrap_or(self.battery_mv);
         match self.routes.iter_mut().find(|known| known.gateway == route.gateway) {
             Some(known) => *known = route,
-            None => self.routes.push(route),
+            None => {
+                // Few gateways hear a label: no room for four, as a push would make.
+                self.routes.reserve_exact(1);
+                self.routes.push(route);
+            }
         }
         self.routes_until = until;
     }
@@ -56,7 +60,7 @@ impl Label {
     ) -> Started {
         self.forget(now);
         let id = (&request.id).into();
-        if let Some(refusal) = self.rpc.as_ref().and_then(|rpc| rpc.refuses(&id, request.version, now)) {
+        if let Some(refusal) = self.rpc.as_ref().and_then(|rpc| rpc.refuses(&id, request, now)) {
             return refusal;
         }
         let Some(gateway) = self.best_gateway(policy, offline, now) else { return Started::NoRoute };
@@ -154,7 +158,7 @@ mod tests {
             version: version.try_into().ok(),
             reply_to: "to".to_owned(),
             time_left: Duration::from_secs(10),
-            again: false,
+            again: true,
         };
         label.start(&request, &policy(), &[], now)
     }
@@ -191,6 +195,26 @@ mod tests {
         assert_eq!(start(&mut label, "d", 3, NOW + 37 * SECOND), Started::Send(NEAR), "FAR has echoed");
         assert_eq!(answer(&mut label, FAR, None, NOW + 38 * SECOND), Finished::Late { gone_back: false });
         assert_eq!(answer(&mut label, NEAR, Some("a"), NOW + 38 * SECOND), Finished::Late { gone_back: true });
+    }
+
+    #[test]
+    fn a_start_that_came_to_nothing_may_be_made_anew() {
+        let mut label = heard();
+        let id: CorrelationId = "a".parse().unwrap();
+        assert_eq!(start(&mut label, "a", 1, NOW), Started::Send(NEAR));
+        label.abort(&id, NotSent::NoPlace, NOW);
+        assert_eq!(start(&mut label, "a", 1, NOW), Started::Done, "a request that was delivered again");
+        let request = Start {
+            id,
+            label: protocol::LabelMac::from_octets([0; 6]),
+            version: 1_u64.try_into().ok(),
+            reply_to: "to".to_owned(),
+            time_left: Duration::from_secs(10),
+            again: false,
+        };
+        assert_eq!(label.start(&request, &policy(), &[NEAR], NOW), Started::Send(FAR), "by another gateway");
+        label.abort(&request.id, NotSent::NoPlace, NOW);
+        assert_eq!(label.start(&request, &policy(), &[NEAR, FAR], NOW), Started::NoRoute);
     }
 
     #[test]

@@ -71,8 +71,8 @@ impl Lease {
 
 impl RpcState {
     /// Why this RPC can't be started, if it can't.
-    pub(super) fn refuses(&self, id: &RpcId, version: Option<Version>, now: Millis) -> Option<Started> {
-        let superseded = is_older(version, self.fence);
+    pub(super) fn refuses(&self, id: &RpcId, request: &Start, now: Millis) -> Option<Started> {
+        let superseded = is_older(request.version, self.fence);
         if let Some(lease) = &self.lease {
             if lease.id == *id {
                 // A redelivered request: the same command again, while there is time.
@@ -84,7 +84,7 @@ impl RpcState {
         }
         // A lease that nobody holds any longer counts among those remembered.
         let mut ended = self.ended.iter().take(REMEMBERED - self.lease.iter().len());
-        if ended.any(|ended| ended.id == *id) {
+        if request.again && ended.any(|ended| ended.id == *id) {
             return Some(Started::Done);
         }
         superseded.then_some(Started::Superseded)
@@ -142,6 +142,7 @@ impl RpcState {
         }
         self.via = Some(answer.gateway);
         if id.is_some() && !self.echo.contains(&answer.gateway) {
+            self.echo.reserve_exact(1);
             self.echo.push(answer.gateway);
         }
         let (rpc, reply_to, version) = (lease.id.clone(), lease.reply_to.clone(), lease.version);
@@ -201,8 +202,10 @@ impl RpcState {
     }
 
     fn remember_end(&mut self, ended: Ended) {
+        self.ended.truncate(REMEMBERED - 1);
+        // Most labels have one: an insertion would make room for four.
+        self.ended.reserve_exact(1);
         self.ended.insert(0, ended);
-        self.ended.truncate(REMEMBERED);
     }
 }
 
