@@ -46,7 +46,12 @@ pub(super) async fn a_place_is_taken_once_and_given_back(back_end: BackEnd) {
     assert_eq!((window.in_flight, window.limit), (1, 1.5), "halved once for what was sent together");
     fixture.release(NEAR, "c", Ended::Acknowledged).await;
     let window = fixture.window(NEAR).await.unwrap();
-    assert_eq!((window.in_flight, window.limit), (0, 1.5), "not in full use");
+    assert_eq!((window.in_flight, window.limit), (0, 1.5 + 1.0 / 1.5), "its only place was taken");
+    fixture.acquire(NEAR, &["e", "f"], MINUTE).await;
+    fixture.release(NEAR, "e", Ended::Refused).await;
+    let before = fixture.window(NEAR).await.unwrap().limit;
+    fixture.release(NEAR, "f", Ended::Acknowledged).await;
+    assert_eq!(fixture.window(NEAR).await.unwrap().limit, before, "one of two places: not in full use");
 }
 
 pub(super) async fn a_lost_answer_frees_its_place_and_opens_the_breaker(back_end: BackEnd) {
