@@ -68,8 +68,9 @@ pub fn container(workload: &Value) -> Option<&Value> {
 
 /// Whether a pod of this workload has a port of this name or number.
 pub fn has_port(workload: &Value, port: &Value) -> bool {
-    let ports = container(workload).map_or(&[][..], |container| list(container, "/ports"));
-    ports.iter().any(|own| own["name"] == *port || own["containerPort"] == *port)
+    let containers = list(workload, "/spec/template/spec/containers");
+    let mut ports = containers.iter().flat_map(|container| list(container, "/ports"));
+    ports.any(|own| own["name"] == *port || own["containerPort"] == *port)
 }
 
 /// Whether a label selector chooses these labels: `matchLabels` and `matchExpressions`, or a Service's bare labels.

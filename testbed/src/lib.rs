@@ -3,6 +3,8 @@
 //!
 //! - [`RabbitMq`], [`Redis`], [`Mosquitto`], [`MongoDb`]: one real server each, on a free port of
 //!   127.0.0.1 and in a folder of its own. [`Server`] is what they share: stop, kill, pause, start again.
+//! - [`RabbitMqCluster`], [`RedisSentinels`], [`ReplicaSet`]: three of each that are one; [`HaProxy`]: what gateways
+//!   reach several Mosquittos through.
 //! - [`Certificates`]: TLS for them, and the roles' users in them with the permissions in `security/`.
 //! - [`Balancer`]: a TCP balancer before several replicas.
 //! - [`Proxy`]: a TCP proxy that delays, swallows or cuts what passes between a client and a server.
@@ -23,6 +25,7 @@
 mod access;
 mod balancer;
 mod certificates;
+mod haproxy;
 pub mod install;
 mod management;
 mod mongodb;
@@ -31,8 +34,11 @@ mod port;
 mod process;
 mod proxy;
 mod rabbitmq;
+mod rabbitmq_cluster;
 mod redis;
+mod replica_set;
 pub mod role;
+mod sentinels;
 mod server;
 mod servers;
 mod shared;
@@ -42,6 +48,7 @@ mod tools;
 
 pub use balancer::Balancer;
 pub use certificates::{Certificates, TlsFiles};
+pub use haproxy::HaProxy;
 pub use management::Management;
 pub use mongodb::{MongoDb, MongoDbOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
@@ -49,8 +56,11 @@ pub use port::free_port;
 pub use process::Process;
 pub use proxy::{Mode, Proxy};
 pub use rabbitmq::{RabbitMq, RabbitMqOptions};
+pub use rabbitmq_cluster::RabbitMqCluster;
 pub use redis::{Redis, RedisOptions};
+pub use replica_set::ReplicaSet;
 pub use role::{Role, sum_samples};
+pub use sentinels::RedisSentinels;
 pub use server::{Server, http_builder};
 pub use servers::{Servers, ServersConfig};
 pub use shared::SharedServers;

@@ -81,6 +81,12 @@ impl Management {
             .with_context(|| format!("setting the policy {name} in virtual host {vhost}"))
     }
 
+    /// What the API answers to a GET of this path.
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let answer = self.request(Method::GET, path).send().await?.error_for_status()?;
+        answer.json().await.with_context(|| format!("reading {path} of RabbitMQ"))
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url)).basic_auth("guest", Some("guest"))
     }

@@ -1,8 +1,11 @@
 //! A private RabbitMQ.
 
+use std::fs::Permissions;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -34,10 +37,21 @@ pub struct RabbitMq {
     tls_port: Option<u16>,
     // A node can't do without Erlang's port mapper, and starts one that outlives it if there is none.
     // So we start one before it, in the foreground, and end it by its pid like all else.
-    _epmd: Epmd,
+    _epmd: Arc<Epmd>,
 }
 
-struct Epmd {
+/// What a node of a cluster is told, besides what every RabbitMQ is.
+#[derive(Debug, Clone)]
+pub(crate) struct Membership {
+    /// The node's name.
+    pub(crate) name: String,
+    /// The names of all nodes.
+    pub(crate) peers: Vec<String>,
+    /// By which they know each other.
+    pub(crate) cookie: String,
+}
+
+pub(crate) struct Epmd {
     _process: Process,
     _folder: TempDir,
     port: u16,
@@ -46,8 +60,18 @@ struct Epmd {
 impl RabbitMq {
     /// Starts RabbitMQ and waits until it serves AMQP and its management API (some seconds).
     pub async fn start(options: RabbitMqOptions) -> Result<Self> {
+        let node = Self::start_node(options, Arc::new(Epmd::start().await?), None).await?;
+        node.management.create_users().await?;
+        Ok(node)
+    }
+
+    /// Starts a RabbitMQ, or a node of a cluster, which still lacks the roles' users.
+    pub(crate) async fn start_node(
+        options: RabbitMqOptions,
+        epmd: Arc<Epmd>,
+        membership: Option<Membership>,
+    ) -> Result<Self> {
         let script = install::rabbitmq_server()?;
-        let epmd = Epmd::start().await?;
         let tls_port = options.tls.as_ref().map(|_| free_port()).transpose()?;
         let server = Server::start("rabbitmq", |port, folder| {
             let management = free_port()?;
@@ -55,11 +79,16 @@ impl RabbitMq {
             if let (Some(files), Some(port)) = (&options.tls, tls_port) {
                 add_tls(folder, port, files)?;
             }
+            let mut env = environment(folder, epmd.port, port)?;
+            if let Some(membership) = &membership {
+                join(folder, membership)?;
+                env.push(("RABBITMQ_NODENAME", membership.name.clone())); // the last of a kind wins
+            }
             Ok(Launch {
                 name: "rabbitmq",
                 program: script.clone(),
                 args: Vec::new(),
-                env: environment(folder, epmd.port, port)?,
+                env,
                 ready: Ready::Http { port: management, path: "/api/overview" },
                 patience: Duration::from_secs(120),
                 grace: Duration::from_secs(60),
@@ -68,7 +97,6 @@ impl RabbitMq {
         .await?;
         let management = server.http_port().context("finding the management port")?;
         let management = Management::new(&format!("http://127.0.0.1:{management}"))?;
-        management.create_users().await?;
         Ok(Self { server, management, tls_port, _epmd: epmd })
     }
 
@@ -95,7 +123,7 @@ impl RabbitMq {
 }
 
 impl Epmd {
-    async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let mut attempt = 1;
         loop {
             match Self::try_start().await {
@@ -148,6 +176,24 @@ fn write_config(folder: &Path, port: u16, management: u16, options: &RabbitMqOpt
     std::fs::write(folder.join("enabled_plugins"), plugins).context("writing enabled_plugins")
 }
 
+/// Nodes find each other by a list of them all, and a minority stops instead of going its own way.
+fn join(folder: &Path, membership: &Membership) -> Result<()> {
+    let peers = membership.peers.iter().enumerate();
+    let peers = peers.map(|(at, peer)| format!("cluster_formation.classic_config.nodes.{} = {peer}\n", at + 1));
+    let config = "cluster_formation.peer_discovery_backend = classic_config\n\
+                  cluster_partition_handling = pause_minority\n";
+    append_config(folder, &(config.to_owned() + &peers.collect::<String>()))?;
+    let cookie = folder.join(".erlang.cookie");
+    std::fs::write(&cookie, &membership.cookie).context("writing the cookie")?;
+    std::fs::set_permissions(&cookie, Permissions::from_mode(0o400)).context("hiding the cookie")
+}
+
+fn append_config(folder: &Path, lines: &str) -> Result<()> {
+    let path = folder.join("rabbitmq.conf");
+    let text = std::fs::read_to_string(&path).context("reading rabbitmq.conf")?;
+    std::fs::write(&path, text + lines).context("writing rabbitmq.conf")
+}
+
 fn add_tls(folder: &Path, port: u16, files: &TlsFiles) -> Result<()> {
     let config = format!(
         "listeners.ssl.1 = 127.0.0.1:{port}\n\
@@ -158,9 +204,7 @@ fn add_tls(folder: &Path, port: u16, files: &TlsFiles) -> Result<()> {
         files.certificate.display(),
         files.key.display(),
     );
-    let path = folder.join("rabbitmq.conf");
-    let text = std::fs::read_to_string(&path).context("reading rabbitmq.conf")?;
-    std::fs::write(&path, text + &config).context("writing rabbitmq.conf")
+    append_config(folder, &config)
 }
 
 fn environment(folder: &Path, epmd: u16, port: u16) -> Result<Vec<(&'static str, String)>> {

@@ -55,6 +55,8 @@ pub struct Servers {
     pub redis_url: String,
     /// `mqtt://127.0.0.1:PORT`, one per Mosquitto.
     pub mqtt_urls: Vec<String>,
+    /// Where the emulator's gateways come, if not to the Mosquittos themselves.
+    pub gateways_url: Option<String>,
     /// `mongodb://127.0.0.1:PORT/<database>`
     pub mongodb_url: String,
     /// The RabbitMQ, unless it is the shared one.
@@ -95,6 +97,7 @@ impl Servers {
             amqp_url,
             redis_url: redis.url(),
             mqtt_urls: mosquittos.iter().map(Mosquitto::url).collect(),
+            gateways_url: None,
             mongodb_url,
             rabbitmq,
             redis,
@@ -136,6 +139,9 @@ impl Servers {
         let mqtt_user = mqtt_user(role).filter(|_| self.users);
         let mut env = self.env();
         for (name, url) in &mut env {
+            if let ("MQTT_URL", GATEWAY_EMULATOR, Some(gateways)) = (*name, role, &self.gateways_url) {
+                url.clone_from(gateways);
+            }
             match (*name, &amqp_user, mqtt_user) {
                 ("AMQP_URL" | "REDIS_URL", Some(_), _) => *url = with_user(url, role),
                 ("MQTT_URL", _, Some(user)) => {

@@ -25,6 +25,8 @@ pub enum Tool {
     Promtool,
     /// MongoDB's server.
     Mongod,
+    /// Balances gateways over MQTT brokers.
+    HaProxy,
 }
 
 enum Source {
@@ -47,6 +49,7 @@ impl Tool {
             Self::Prometheus => Source::Debian("prometheus", "prometheus"),
             Self::Promtool => Source::Debian("prometheus", "promtool"),
             Self::Mongod => Source::Mongodb,
+            Self::HaProxy => Source::Debian("haproxy", "haproxy"),
         }
     }
 
@@ -60,6 +63,7 @@ impl Tool {
             "prometheus" => Some(Self::Prometheus),
             "promtool" => Some(Self::Promtool),
             "mongod" => Some(Self::Mongod),
+            "haproxy" => Some(Self::HaProxy),
             _ => None,
         }
     }

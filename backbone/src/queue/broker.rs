@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr};
 /// Configuration can only name RabbitMQ; the embedded queues are a handle that code passes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AmqpUrl {
-    /// `amqp://user:password@host:port/vhost`, or `amqps://`.
+    /// `amqp://user:password@host:port,host:port/vhost`, or `amqps://`.
     RabbitMq(rabbitmq::RabbitMqUrl),
     /// Queues in this process, those of tasks and results in its data folder.
     Embedded(embedded::EmbeddedQueues),
@@ -45,7 +45,7 @@ impl fmt::Display for AmqpUrl {
 /// Where RabbitMQ is, as every process is told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct AmqpArgs {
-    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://
+    /// RabbitMQ: amqp://user:password@host:port/vhost, or amqps://; of a cluster several host:port with commas between
     #[arg(long, env = "AMQP_URL", default_value = "amqp://127.0.0.1:5672/%2f", hide_env_values = true)]
     pub amqp_url: AmqpUrl,
 }
@@ -126,7 +126,7 @@ impl Broker {
         }))
     }
 
-    /// Declares a durable queue for results and consumes it: what a store backend does. `pattern` is a routing key in
+    /// Declares a quorum queue for results and consumes it: what a store backend does. `pattern` is a routing key in
     /// which `*` stands for a word, such as `sp-014.*`, or `#` for everything.
     ///
     /// # Errors

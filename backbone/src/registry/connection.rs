@@ -1,10 +1,10 @@
 //! The connection to Redis, and scripts pipelined over it; or the memory that stands in for it.
 
-use super::{MemoryRegistry, RedisUrl, RegistryError, error::Doing, url::Place};
+use super::{MemoryRegistry, RedisUrl, RegistryError, error::Doing, line::Line, sentinels::MasterLine, url::Place};
 use crate::service::{Authorities, SecretUrl, TlsArgs};
 use redis::{
-    Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, Script,
-    ServerErrorKind, TlsCertificates,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
+    RedisError, Script, ServerErrorKind, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
@@ -16,7 +16,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where Redis is, as every process is told.
 #[derive(Debug, Clone, clap::Args)]
 pub struct RedisArgs {
-    /// Redis: redis://user:password@host:port/db, or rediss://
+    /// Redis: redis://user:password@host:port/db, or rediss://; with Sentinels
+    /// redis+sentinel://user:password@host:port,host:port/master-name/db, or rediss+sentinel://
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: RedisUrl,
 }
@@ -41,7 +42,7 @@ pub(super) enum Backend {
 
 #[derive(Clone)]
 pub(super) struct RedisRegistry {
-    connection: ConnectionManager,
+    connection: Line,
     pub(super) scripts: Arc<Scripts>,
 }
 
@@ -67,7 +68,15 @@ impl Registry {
     pub fn connect(url: &RedisUrl) -> Result<Self, RegistryError> {
         match url.place() {
             Place::Server { url, authorities } => {
-                RedisRegistry::connect(url, authorities.as_ref()).map(Backend::Redis).map(Self)
+                let line = Line::Server(connect(url, authorities.as_ref())?);
+                Ok(Self(Backend::Redis(RedisRegistry::over(line))))
+            }
+            Place::Sentinels { url, authorities } => {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(CONNECT_TIMEOUT))
+                    .set_response_timeout(Some(RESPONSE_TIMEOUT));
+                let master = MasterLine::new(url, authorities.as_ref(), config).doing("reading REDIS_URL")?;
+                Ok(Self(Backend::Redis(RedisRegistry::over(Line::Master(master)))))
             }
             Place::Memory(memory) => Ok(Self(Backend::Memory(memory.clone()))),
         }
@@ -86,29 +95,7 @@ impl Registry {
 }
 
 impl RedisRegistry {
-    fn connect(url: &SecretUrl, authorities: Option<&Authorities>) -> Result<Self, RegistryError> {
-        let doing = "reading REDIS_URL";
-        let info = url
-            .expose()
-            .as_str()
-            .into_connection_info()
-            .doing(doing)?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(500))
-            .set_number_of_retries(2);
-        let client = match authorities.filter(|_| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
-            Some(authorities) => {
-                let pem = authorities.pem().map_err(RedisError::from).doing("reading TLS_CA_FILE")?;
-                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.into_bytes()) };
-                Client::build_with_tls(info, certificates).doing(doing)?
-            }
-            None => Client::open(info).doing(doing)?,
-        };
-        let connection = ConnectionManager::new_lazy_with_config(client, config).doing(doing)?;
+    fn over(connection: Line) -> Self {
         let scripts = Scripts {
             start: Script::new(include_str!("start.lua")),
             finish: Script::new(include_str!("finish.lua")),
@@ -116,7 +103,7 @@ impl RedisRegistry {
             acquire: Script::new(concat!(include_str!("window/window.lua"), include_str!("window/acquire.lua"))),
             release: Script::new(concat!(include_str!("window/window.lua"), include_str!("window/release.lua"))),
         };
-        Ok(Self { connection, scripts: Arc::new(scripts) })
+        Self { connection, scripts: Arc::new(scripts) }
     }
 
     async fn ping(&self) -> Result<(), RegistryError> {
@@ -149,4 +136,29 @@ impl RedisRegistry {
     pub(super) async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, RedisError> {
         pipeline.query_async(&mut self.connection.clone()).await
     }
+}
+
+fn connect(url: &SecretUrl, authorities: Option<&Authorities>) -> Result<ConnectionManager, RegistryError> {
+    let doing = "reading REDIS_URL";
+    let info = url
+        .expose()
+        .as_str()
+        .into_connection_info()
+        .doing(doing)?
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT))
+        .set_min_delay(Duration::from_millis(50))
+        .set_max_delay(Duration::from_millis(500))
+        .set_number_of_retries(2);
+    let client = match authorities.filter(|_| matches!(info.addr(), ConnectionAddr::TcpTls { .. })) {
+        Some(authorities) => {
+            let pem = authorities.pem().map_err(RedisError::from).doing("reading TLS_CA_FILE")?;
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.into_bytes()) };
+            Client::build_with_tls(info, certificates).doing(doing)?
+        }
+        None => Client::open(info).doing(doing)?,
+    };
+    ConnectionManager::new_lazy_with_config(client, config).doing(doing)
 }

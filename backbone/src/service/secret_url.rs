@@ -45,6 +45,27 @@ impl SecretUrl {
         Ok(Self(url))
     }
 
+    /// Parses a URL that may name several hosts, with commas between them, which to a URL parser is none: one URL for
+    /// each host, alike but for that.
+    ///
+    /// # Errors
+    /// When one of them would be refused.
+    pub fn parse_each(text: &str, schemes: &[&str]) -> Result<Vec<Self>, UrlError> {
+        let authority_at = text.find("://").map_or(text.len(), |at| at + 3);
+        let authority_end = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
+        let hosts_at = text[..authority_end].rfind('@').map_or(authority_at, |at| at + 1).max(authority_at);
+        let (before, hosts, after) = (&text[..hosts_at], &text[hosts_at..authority_end], &text[authority_end..]);
+        hosts.split(',').map(|host| Self::parse(&format!("{before}{host}{after}"), schemes)).collect()
+    }
+
+    /// What may be shown of a URL with several hosts.
+    pub fn show_each(each: &[Self]) -> String {
+        let Some(first) = each.first() else { return String::new() };
+        let host = |url: &Self| url.0[url::Position::BeforeHost..url::Position::AfterPort].to_owned();
+        let hosts: Vec<_> = each.iter().map(host).collect();
+        format!("{}://{}{}", first.0.scheme(), hosts.join(","), first.0.path())
+    }
+
     /// The whole URL, password included: for the client library only.
     pub fn expose(&self) -> &Url {
         &self.0
@@ -88,5 +109,21 @@ mod tests {
         assert_eq!(error, "scheme \"http\": expected one of amqp, amqps");
         assert!(SecretUrl::parse("amqp://", &["amqp"]).is_err());
         assert!(SecretUrl::parse("rabbit", &["amqp"]).is_err());
+    }
+
+    #[test]
+    fn several_hosts_share_the_rest() {
+        let each = |text: &str| SecretUrl::parse_each(text, &["amqp"]);
+        let exposed = |text: &str| each(text).unwrap().iter().map(|url| url.expose().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            exposed("amqp://u:p,w@one:1,two,[2001:db8::7]:3/v?x=1,2"),
+            ["amqp://u:p,w@one:1/v?x=1,2", "amqp://u:p,w@two/v?x=1,2", "amqp://u:p,w@[2001:db8::7]:3/v?x=1,2"]
+        );
+        assert_eq!(exposed("amqp://one"), ["amqp://one"]);
+        let shown = SecretUrl::show_each(&each("amqp://u:hunter2@one:1,two/v?x=hunter2").unwrap());
+        assert_eq!(shown, "amqp://one:1,two/v");
+        for text in ["", "one,two", "amqp://", "amqp://one,", "amqp://,one", "http://one,two", "amqp:/@one"] {
+            assert!(each(text).is_err(), "{text}");
+        }
     }
 }

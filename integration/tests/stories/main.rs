@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "stories await what they spawn")]
 
 mod bad_config;
+mod clusters;
 mod dead_letters;
 mod examples;
 mod flush_redis;

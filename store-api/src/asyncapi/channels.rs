@@ -48,7 +48,9 @@ pub(super) fn channels() -> Value {
 }
 
 fn queue(address: &str, messages: &[&str], about: &str) -> Value {
-    let binding = json!({ "is": "queue", "queue": { "name": address, "durable": true, "exclusive": false, "autoDelete": false } });
+    // Requests are not worth a disk.
+    let durable = !address.starts_with(amqp::RPC);
+    let binding = json!({ "is": "queue", "queue": { "name": address, "durable": durable, "exclusive": false, "autoDelete": false } });
     channel("rabbitmq", address, messages, about, "amqp", binding)
 }
 

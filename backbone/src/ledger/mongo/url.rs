@@ -32,21 +32,11 @@ impl MongoUrl {
 impl FromStr for MongoUrl {
     type Err = UrlError;
 
-    /// The hosts of a replica set are no URL to a URL parser, so that sees only the first of them. `mongodb+srv`
-    /// is not taken: the client library is built without a resolver for it.
+    /// `mongodb+srv` is not taken: the client library is built without a resolver for it.
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let authority_at = text.find("://").map_or(text.len(), |at| at + 3);
-        let authority_end = text[authority_at..].find(['/', '?']).map_or(text.len(), |at| authority_at + at);
-        let hosts_at = text[..authority_end].rfind('@').map_or(authority_at, |at| at + 1).max(authority_at);
-        let (hosts, rest) = (&text[hosts_at..authority_end], &text[authority_end..]);
-        let (first, others) = hosts.split_once(',').unwrap_or((hosts, ""));
-        let url = SecretUrl::parse(&format!("{}{first}{rest}", &text[..hosts_at]), &["mongodb"])?;
-        if !others.is_empty() && others.split(',').any(str::is_empty) {
-            return Err(UrlError::NoHost);
-        }
+        let urls = SecretUrl::parse_each(text, &["mongodb"])?;
         ConnectionString::parse(text).map_err(|error| UrlError::Unusable(error.to_string()))?;
-        let path = url.expose().path();
-        let shown = format!("{}://{hosts}{path}", url.expose().scheme());
+        let shown = SecretUrl::show_each(&urls);
         Ok(Self { text: text.to_owned(), shown, authorities: None })
     }
 }

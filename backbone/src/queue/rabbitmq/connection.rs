@@ -1,6 +1,6 @@
 //! One connection to RabbitMQ.
 
-use super::{BulkPublisher, Consumer, Publisher, RabbitMqUrl, topology};
+use super::{BulkPublisher, Consumer, Publisher, RabbitMqUrl, topology, url::Node};
 use crate::{
     queue::{Prefetch, QueueError, error::Doing},
     service::advice,
@@ -21,19 +21,41 @@ pub(in crate::queue) struct Connection {
 }
 
 impl Connection {
+    /// Connects to the first node that takes us.
     pub(in crate::queue) async fn open(url: &RabbitMqUrl, name: &str) -> Result<Self, QueueError> {
-        let mut uri = url.read().map_err(QueueError::Lost)?;
+        let nodes = url.nodes();
+        let patience = CONNECT_TIMEOUT / u32::try_from(nodes.len()).unwrap_or(1);
+        let mut failed = None;
+        for node in nodes {
+            let authorities = url.authorities().map_err(|error| QueueError::Lost(format!("{url}: {error}")))?;
+            match Self::open_at(&node, authorities, name, patience).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => {
+                    tracing::debug!(%node, %error, "not connected");
+                    failed = Some(error);
+                }
+            }
+        }
+        Err(failed.unwrap_or_else(|| QueueError::Lost(format!("no node in {url}"))))
+    }
+
+    async fn open_at(
+        node: &Node<'_>,
+        authorities: Option<String>,
+        name: &str,
+        patience: Duration,
+    ) -> Result<Self, QueueError> {
+        let mut uri = node.read().map_err(QueueError::Lost)?;
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let authorities = url.authorities().map_err(|error| QueueError::Lost(format!("{url}: {error}")))?;
         let tls = OwnedTLSConfig { cert_chain: authorities, ..OwnedTLSConfig::default() };
         let runtime = runtime::default_runtime().doing("connecting to RabbitMQ")?;
         let connect = lapin::Connection::connect_uri_with_config(uri, properties, tls, runtime);
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect)
+        let connected = tokio::time::timeout(patience, connect)
             .await
-            .map_err(|_| QueueError::Lost(format!("{url} did not answer within {CONNECT_TIMEOUT:?}")))?;
+            .map_err(|_| QueueError::Lost(format!("{node} did not answer within {patience:?}")))?;
         let connection = connected.map_err(|source| match advice(&source) {
-            Some(advice) => QueueError::Tls { server: url.to_string(), advice },
+            Some(advice) => QueueError::Tls { server: node.to_string(), advice },
             None => QueueError::Client { doing: "connecting to RabbitMQ", source },
         })?;
         Ok(Self { connection })
@@ -43,8 +65,8 @@ impl Connection {
         let channel = self.plain_channel().await?;
         topology::declare_tasks(&channel).await?;
         topology::declare_waiting(&channel).await?;
-        topology::declare_requests(&channel).await?;
         topology::declare_results(&channel).await?;
+        self.declare_requests().await?;
         channel.close(200, "done".into()).await.doing("closing a channel")
     }
 
@@ -55,9 +77,16 @@ impl Connection {
     }
 
     pub(in crate::queue) async fn declare_requests(&self) -> Result<(), QueueError> {
-        let channel = self.plain_channel().await?;
-        topology::declare_requests(&channel).await?;
-        channel.close(200, "done".into()).await.doing("closing a channel")
+        for queue in [amqp::RPC, amqp::RPC_LINES] {
+            let channel = self.plain_channel().await?;
+            match topology::declare_requests(&channel, queue).await {
+                Ok(()) => channel.close(200, "done".into()).await.doing("closing a channel")?,
+                // As an older version or somebody else made it: as good, but for a cluster. The channel is closed already.
+                Err(error) if topology::is_there_otherwise(&error) => tracing::debug!(queue, "a durable queue"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     pub(in crate::queue) async fn consume(&self, queue: &str, prefetch: Prefetch) -> Result<Consumer, QueueError> {

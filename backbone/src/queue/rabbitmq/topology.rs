@@ -2,8 +2,9 @@
 
 use crate::queue::error::{Doing, QueueError};
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
 use protocol::{Priority, names::amqp};
@@ -15,10 +16,8 @@ use protocol::{Priority, names::amqp};
 const TASK_DELIVERY_LIMIT: i32 = 20;
 
 pub(in crate::queue) async fn declare_tasks(channel: &Channel) -> Result<(), QueueError> {
-    channel
-        .queue_declare(amqp::DEAD_TASKS.into(), durable(), FieldTable::default())
-        .await
-        .doing("declaring the queue esl.tasks.dead")?;
+    let declared = channel.queue_declare(amqp::DEAD_TASKS.into(), durable(), dead_arguments()).await;
+    declared.doing("declaring the queue esl.tasks.dead")?;
     for queue in Priority::ALL.map(amqp::task_queue) {
         let declared = channel.queue_declare(queue.into(), durable(), task_arguments()).await;
         declared.doing("declaring the queues of tasks")?;
@@ -38,13 +37,20 @@ pub(in crate::queue) async fn declare_waiting(channel: &Channel) -> Result<(), Q
     Ok(())
 }
 
-pub(in crate::queue) async fn declare_requests(channel: &Channel) -> Result<(), QueueError> {
-    // Requests live for one RPC_TIMEOUT: they are not worth a disk, and the RPC's retry makes up for a lost one.
-    for queue in [amqp::RPC, amqp::RPC_LINES] {
-        let declared = channel.queue_declare(queue.into(), durable(), FieldTable::default()).await;
-        declared.doing("declaring the queues of RPC requests")?;
-    }
+/// One of the queues of RPC requests, which live for one `RPC_TIMEOUT`: they are not worth a disk, nor copies on other
+/// nodes, and the RPC's retry makes up for a lost one. A durable queue could not be made anew while its node of a cluster
+/// is down; this one is gone with its node, and whoever comes next makes it elsewhere.
+pub(in crate::queue) async fn declare_requests(channel: &Channel, queue: &'static str) -> Result<(), QueueError> {
+    let declared = channel.queue_declare(queue.into(), QueueDeclareOptions::default(), FieldTable::default()).await;
+    declared.doing("declaring the queues of RPC requests")?;
     Ok(())
+}
+
+/// Whether a queue could not be declared since it is there with other properties.
+pub(in crate::queue) fn is_there_otherwise(error: &QueueError) -> bool {
+    let QueueError::Client { source, .. } = error else { return false };
+    let precondition_failed = AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED);
+    matches!(source.kind(), ErrorKind::ProtocolError(error) if *error.kind() == precondition_failed)
 }
 
 pub(in crate::queue) async fn declare_results(channel: &Channel) -> Result<(), QueueError> {
@@ -73,16 +79,32 @@ fn waiting_arguments(priority: Priority, seconds: u64) -> FieldTable {
     arguments
 }
 
-/// A quorum queue that loses nothing: what it gives up on goes to the other queue at least once, and a full queue
-/// refuses the publisher rather than dropping its head.
-fn safe_arguments(gives_up_to: &str) -> FieldTable {
-    let text = |text: &str| AMQPValue::LongString(text.into());
+/// Without a node of a cluster it is there, as no other durable queue would be. Looking at a letter gives it back, which
+/// from RabbitMQ 4 on counts, and must not drop it.
+fn dead_arguments() -> FieldTable {
+    let mut arguments = quorum_arguments();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+    arguments
+}
+
+/// A quorum queue, which refuses the publisher rather than dropping its head when it is full.
+fn quorum_arguments() -> FieldTable {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(text.into())
+}
+
+/// A quorum queue that loses nothing: what it gives up on goes to the other queue at least once.
+fn safe_arguments(gives_up_to: &str) -> FieldTable {
+    let mut arguments = quorum_arguments();
     arguments.insert("x-dead-letter-exchange".into(), text(""));
     arguments.insert("x-dead-letter-routing-key".into(), text(gives_up_to));
     arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-    arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments
 }
 
@@ -97,7 +119,7 @@ pub(in crate::queue) async fn declare_results_queue(
     name: &str,
     pattern: &str,
 ) -> Result<(), QueueError> {
-    channel.queue_declare(name.into(), durable(), FieldTable::default()).await.doing("declaring a results queue")?;
+    channel.queue_declare(name.into(), durable(), quorum_arguments()).await.doing("declaring a results queue")?;
     channel
         .queue_bind(
             name.into(),
