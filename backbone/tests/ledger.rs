@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "clippy takes helpers of tests for no tests")]
 #![allow(clippy::disallowed_methods, reason = "tests await what they spawn, and get their server by the environment")]
 
+#[path = "ledger/bounded.rs"]
+mod bounded;
 #[path = "ledger/controlling.rs"]
 mod controlling;
 #[path = "ledger/fixture.rs"]

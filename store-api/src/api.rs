@@ -12,7 +12,7 @@ use backbone::{
 };
 use std::{ops::Deref, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -40,8 +40,10 @@ pub(crate) struct Shared {
     pub(crate) followers: Arc<Semaphore>,
     /// One look at the dead letters at a time: each holds them while it looks.
     pub(crate) dead_letters: Mutex<()>,
-    /// What the page knows of whole stores.
-    pub(crate) surveys: page::Surveys,
+    /// What the page keeps of stores and batches.
+    pub(crate) known: page::Known,
+    /// Whatever is found out for all who look.
+    pub(crate) background: TaskTracker,
     /// A gateway whose report of a label is older does not count as hearing it.
     pub(crate) stale_after: Duration,
     /// By which gateways' windows are read.

@@ -83,19 +83,43 @@ pub(crate) async fn batch(
 }
 
 pub(crate) async fn look(api: &Api, batch: &BatchId, caller: &Caller) -> Result<BatchView, Problem> {
-    let enqueued = api.ledger.enqueued_in(batch).await?;
-    let progress = api.ledger.progress(batch).await?;
-    if enqueued.is_empty() && (progress.outcomes.is_empty() || !caller.may_all()) {
-        return Err(Problem::not_found(format!(
-            "batch {batch}: nothing of this name was enqueued here; one that was enqueued over AMQP is known, to tokens \
-             for all stores, from its first outcome on"
-        )));
+    Found::find(api, batch).await?.view_for(api, batch, caller).await
+}
+
+/// What the ledger has of a batch.
+pub(crate) struct Found {
+    enqueued: Vec<Enqueued>,
+    progress: Progress,
+}
+
+impl Found {
+    pub(crate) async fn find(api: &Api, batch: &BatchId) -> Result<Self, Problem> {
+        let enqueued = api.ledger.enqueued_in(batch).await?;
+        Ok(Self { enqueued, progress: api.ledger.progress(batch).await? })
     }
-    if enqueued.iter().any(|enqueued| !caller.may(&enqueued.store)) {
-        return Err(Problem::forbidden(format!("batch {batch} is of a store that this token is not for")));
+
+    /// Every label has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        let labels: u64 = self.enqueued.iter().map(|enqueued| enqueued.labels).sum();
+        let is_confirmed = !self.enqueued.is_empty() && self.enqueued.iter().all(|enqueued| enqueued.confirmed);
+        is_confirmed && self.progress.outcomes.values().sum::<u64>() >= labels
     }
-    let stores = states(api, batch, &enqueued).await?;
-    Ok(BatchView { stores, ..view(batch, &enqueued, &progress, now()) })
+
+    /// What this caller is told of it.
+    pub(crate) async fn view_for(&self, api: &Api, batch: &BatchId, caller: &Caller) -> Result<BatchView, Problem> {
+        let Self { enqueued, progress } = self;
+        if enqueued.is_empty() && (progress.outcomes.is_empty() || !caller.may_all()) {
+            return Err(Problem::not_found(format!(
+                "batch {batch}: nothing of this name was enqueued here; one that was enqueued over AMQP is known, to \
+                 tokens for all stores, from its first outcome on"
+            )));
+        }
+        if enqueued.iter().any(|enqueued| !caller.may(&enqueued.store)) {
+            return Err(Problem::forbidden(format!("batch {batch} is of a store that this token is not for")));
+        }
+        let stores = states(api, batch, enqueued).await?;
+        Ok(BatchView { stores, ..view(batch, enqueued, progress, now()) })
+    }
 }
 
 async fn states(api: &Api, batch: &BatchId, enqueued: &[Enqueued]) -> Result<Vec<StateView>, Problem> {

@@ -104,7 +104,11 @@ CREATE TABLE rpc_latency (
 
 /// What came later, and an older program does without: it makes no file one of a newer program.
 const ADDITIONS: &str = "
-CREATE INDEX IF NOT EXISTS outcome_by_time ON outcome (store, at, outcome);
+-- What the operator's page counts is counted in these, and the rows themselves are not read.
+DROP INDEX IF EXISTS outcome_by_time;
+CREATE INDEX IF NOT EXISTS outcome_by_end ON outcome (store, at, outcome, reason);
+CREATE INDEX IF NOT EXISTS label_blank ON label (store, desired_version) WHERE desired_version IS NULL;
+CREATE INDEX IF NOT EXISTS enqueued_by_time ON enqueued (store, at, batch);
 -- Who did what by the operator's page or the API. Never changed.
 CREATE TABLE IF NOT EXISTS action (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

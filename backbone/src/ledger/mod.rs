@@ -29,7 +29,7 @@ pub use control::{BatchControl, BatchKey};
 pub use error::LedgerError;
 pub use mongo::MongoUrl;
 pub use record::{BindReport, Binding, Desired, LabelRecord, LabelState, Opening, Settled, Settlement, Shown, What};
-pub use survey::{ActionTaken, BatchSeen, Cause, EndedIn, Product, RpcSeen, Standing};
+pub use survey::{ActionTaken, BatchSeen, Cause, EndedIn, Late, Product, RpcSeen, Standing};
 pub use telemetry::{RpcLatency, Telemetry};
 pub use url::LedgerUrl;
 pub use view::{Enqueued, HistoryPlace, OutOfDate, Progress, Recorded};

@@ -34,14 +34,27 @@ pub struct Cause {
 }
 
 /// So many labels ended so in the span of time that begins there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedIn {
     /// When the span begins: a multiple of its length since the epoch.
     pub from: Timestamp,
     /// How they ended.
     pub outcome: Outcome,
+    /// Why.
+    pub reason: Option<String>,
     /// How many.
     pub labels: u64,
+}
+
+/// A label that does not show what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Late {
+    /// The label.
+    pub label: LabelMac,
+    /// Its task has ended; else it is on its way.
+    pub has_ended: bool,
+    /// Why it ended so.
+    pub reason: Option<String>,
 }
 
 /// A product as it stands in a store.
@@ -113,8 +126,8 @@ macro_rules! ask {
 }
 
 impl Ledger {
-    /// The stores that have labels, in ascending order, each with how many.
-    pub async fn stores(&self) -> Result<Vec<(Store, u64)>, LedgerError> {
+    /// The stores that have labels, in ascending order.
+    pub async fn stores(&self) -> Result<Vec<Store>, LedgerError> {
         ask!(self, ledger => ledger.stores())
     }
 
@@ -139,14 +152,9 @@ impl Ledger {
         ask!(self, ledger => ledger.batches(store, limit))
     }
 
-    /// Labels whose desired content is a batch's, and whose task has begun and not ended, in ascending order.
-    pub async fn waiting_in(&self, store: &Store, batch: &BatchId, limit: u32) -> Result<Vec<LabelMac>, LedgerError> {
-        ask!(self, ledger => ledger.waiting_in(store, batch, limit))
-    }
-
-    /// Labels whose desired content is a batch's, which don't show it, and whose task has ended, in ascending order.
-    pub async fn failed_in(&self, store: &Store, batch: &BatchId, limit: u32) -> Result<Vec<LabelMac>, LedgerError> {
-        ask!(self, ledger => ledger.failed_in(store, batch, limit))
+    /// The labels of a store that don't show what they should, of all batches or of this one, in ascending order.
+    pub async fn late(&self, store: &Store, batch: Option<&BatchId>, limit: u32) -> Result<Vec<Late>, LedgerError> {
+        ask!(self, ledger => ledger.late(store, batch, limit))
     }
 
     /// The products of a store behind `after`, in ascending order, whose number or name, or one of whose labels' MACs,
@@ -181,7 +189,7 @@ impl Ledger {
         ask!(self, ledger => ledger.record_action(action))
     }
 
-    /// What was done last, newest first: in this store, or without one where everything is asked for.
+    /// What was done last, newest first: in this store; without one, what concerned no single store.
     pub async fn actions(&self, store: Option<&Store>, limit: u32) -> Result<Vec<ActionTaken>, LedgerError> {
         ask!(self, ledger => ledger.actions(store, limit))
     }

@@ -1,7 +1,7 @@
 //! Whole stores, counted for the operator's page.
 
 use crate::fixture::*;
-use backbone::ledger::{ActionTaken, BatchSeen, Binding, Ledger, Opening, Settlement};
+use backbone::ledger::{ActionTaken, BatchSeen, Binding, Late, Ledger, Opening, Settlement};
 use protocol::{BatchId, Outcome, Sku, Store, Timestamp};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(crate) async fn a_stores_labels_are_counted_by_why_they_are_out_of_date(ledg
         standing.causes.iter().map(|cause| (cause.outcome, cause.reason.as_deref().unwrap(), cause.labels)).collect();
     let battery = (Outcome::Rejected, "insufficient_battery", 2);
     assert_eq!(causes, [battery, (Outcome::Unreachable, "no gateway hears the label", 1)]);
-    assert_eq!(ledger.stores().await.unwrap(), [(store(), 7)]);
+    assert_eq!(ledger.stores().await.unwrap(), [store()]);
     assert_eq!(ledger.labels_in(&store()).await.unwrap().len(), 7);
 }
 
@@ -70,14 +70,22 @@ pub(crate) async fn a_batch_knows_which_labels_wait_and_which_failed(ledger: Led
     let of_batch = |opening| Opening { batch: Some(id("promo")), ..opening };
     let openings: Vec<_> = (1..=4).map(|number| of_batch(desire(number, "t-1", 1))).collect();
     ledger.open(&openings).await.unwrap();
-    let mut failed = ended(2, "t-1", 1, Outcome::Unreachable);
+    let mut failed = ended_because(2, "t-1", Outcome::Unreachable, "no answer");
     failed.result.batch = Some(batch.clone());
     let at = failed.result.at;
     ledger.settle(&[shown(1, "t-1", 1), failed]).await.unwrap();
     // Another task's since then.
     ledger.open(&[desire(4, "t-2", 2)]).await.unwrap();
-    assert_eq!(ledger.waiting_in(&store(), &batch, 10).await.unwrap(), [label(3)]);
-    assert_eq!(ledger.failed_in(&store(), &batch, 10).await.unwrap(), [label(2)]);
+    let late = |number, has_ended, reason: Option<&str>| Late {
+        label: label(number),
+        has_ended,
+        reason: reason.map(str::to_owned),
+    };
+    let of_the_batch = [late(2, true, Some("no answer")), late(3, false, None)];
+    assert_eq!(ledger.late(&store(), Some(&batch), 10).await.unwrap(), of_the_batch);
+    assert_eq!(ledger.late(&store(), Some(&batch), 1).await.unwrap(), of_the_batch[..1]);
+    let all: Vec<_> = of_the_batch.into_iter().chain([late(4, false, None)]).collect();
+    assert_eq!(ledger.late(&store(), None, 10).await.unwrap(), all);
     assert_eq!(ledger.batches(&store(), 10).await.unwrap(), [BatchSeen { batch, at }]);
 }
 
@@ -118,7 +126,12 @@ pub(crate) async fn actions_are_kept_with_who_took_them(ledger: Ledger) {
     let (here, nowhere) = (action(1_000, Some(store()), "blink"), action(2_000, None, "replay"));
     ledger.record_action(&here).await.unwrap();
     ledger.record_action(&nowhere).await.unwrap();
-    assert_eq!(ledger.actions(None, 10).await.unwrap(), [nowhere.clone(), here.clone()]);
-    assert_eq!(ledger.actions(None, 1).await.unwrap(), [nowhere]);
-    assert_eq!(ledger.actions(Some(&store()), 10).await.unwrap(), [here]);
+    assert_eq!(ledger.actions(None, 10).await.unwrap(), [nowhere]);
+    let elsewhere: Vec<_> = (0..20).map(|at| action(3_000 + at, Some(id("sp-099")), "ping")).collect();
+    for busy in &elsewhere {
+        ledger.record_action(busy).await.unwrap();
+    }
+    assert_eq!(ledger.actions(Some(&store()), 10).await.unwrap(), [here], "however busy others are");
+    let latest: Vec<_> = elsewhere.into_iter().rev().take(2).collect();
+    assert_eq!(ledger.actions(Some(&id("sp-099")), 2).await.unwrap(), latest);
 }

@@ -19,10 +19,24 @@ async fn check(script: &str, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn an_operator_finds_and_does_everything_in_a_browser() -> Result<()> {
+async fn check_on_standalone(script: &str) -> Result<()> {
     let standalone = testbed::role::binary(STANDALONE)?;
-    check("check.mjs", &[&standalone.to_string_lossy()]).await
+    check(script, &[&standalone.to_string_lossy()]).await
+}
+
+#[tokio::test]
+async fn an_operator_sees_every_view_in_a_browser() -> Result<()> {
+    check_on_standalone("views.mjs").await
+}
+
+#[tokio::test]
+async fn an_operator_does_everything_in_a_browser() -> Result<()> {
+    check_on_standalone("actions.mjs").await
+}
+
+#[tokio::test]
+async fn an_operator_sees_at_once_what_happens_in_a_browser() -> Result<()> {
+    check_on_standalone("live.mjs").await
 }
 
 #[tokio::test]

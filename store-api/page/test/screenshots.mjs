@@ -19,7 +19,7 @@ async function act() {
   await context.close();
 }
 
-const server = await Server.start(binary, { gateways: 8, labels: 2_400, writeTime: '80ms' });
+const server = await Server.start(binary, { gateways: 8, labels: 2_400, writeTime: '80ms', rpcTimeout: '1s' });
 const browser = await launch();
 try {
   await mkdir(folder, { recursive: true });

@@ -16,6 +16,8 @@ export const OTHER_STORE = 'sp-099';
 export const TOKENS = { ana: 'token-of-ana-for-every-store', beto: 'token-of-beto-for-another' };
 export const LONG_NAME = 'Furadeira de impacto profissional com maleta e 40 acessórios '.repeat(4).slice(0, 200);
 export const SCRIPT_NAME = '<script>window.broken = true</script><img src=x onerror="window.broken = true">';
+// Waits end here: a machine may be slow.
+export const LIMIT = 150_000;
 export const BATTERY = mac(11);
 export const CARRIED_AWAY = mac(12);
 
@@ -33,7 +35,7 @@ async function freePort() {
 }
 
 // Waits for a condition; fails with what was waited for.
-export async function until(what, condition, limit = 120_000) {
+export async function until(what, condition, limit = LIMIT) {
   const end = Date.now() + limit;
   for (;;) {
     let answer;
@@ -45,7 +47,7 @@ export async function until(what, condition, limit = 120_000) {
 }
 
 export class Server {
-  static async start(binary, { gateways = 6, labels = 240, writeTime = '20ms' } = {}) {
+  static async start(binary, { gateways = 6, labels = 240, writeTime = '20ms', rpcTimeout = '2s' } = {}) {
     const server = new Server();
     server.folder = await mkdtemp(join(tmpdir(), 'esl-page-'));
     const tokens = join(server.folder, 'tokens');
@@ -54,7 +56,7 @@ export class Server {
     server.url = `http://127.0.0.1:${api}`;
     server.admin = `http://127.0.0.1:${admin}`;
     server.command = [binary, ['--data', join(server.folder, 'data'), '--mqtt-listen', `127.0.0.1:${mqtt}`,
-      '--api-addr', `127.0.0.1:${api}`, '--tokens', tokens, '--emulate', `${gateways}x${labels}`, '--rpc-timeout', '1s',
+      '--api-addr', `127.0.0.1:${api}`, '--tokens', tokens, '--emulate', `${gateways}x${labels}`, '--rpc-timeout', rpcTimeout,
       '--', '--write-time', writeTime, '--report-interval', '500ms']];
     server.env = { ...process.env, ADMIN_ADDR: `127.0.0.1:${admin}`, RUST_LOG: 'warn' };
     server.labels = labels;
@@ -106,10 +108,10 @@ export class Server {
     return this.ask(method, path, body, { base: this.admin });
   }
 
-  async change(batch, version, { skus, timeout = 8_000, names } = {}) {
+  async change(batch, version, { skus, timeout = 90_000, timeouts = {}, names } = {}) {
     const nth = (sku) => Number(sku.slice(6)) - 1000000;
     const tasks = skus.map((sku, at) => ({
-      sku, version, timeout_ms: timeout,
+      sku, version, timeout_ms: timeouts[sku] ?? timeout,
       fields: { name: names?.[at] ?? product(nth(sku)), price: price(nth(sku), version), currency: 'BRL' },
     }));
     return this.ask('POST', `/v1/stores/${STORE}/tasks`, { batch, tasks });
@@ -122,7 +124,7 @@ export class Server {
 
   async done(batch) {
     await until(`batch ${batch} is done`, async () =>
-      (await this.ask('GET', `/v1/batches/${encodeURIComponent(batch)}`)).complete, 120_000);
+      (await this.ask('GET', `/v1/batches/${encodeURIComponent(batch)}`)).complete);
   }
 
   // Three labels a product; one label's battery is empty, and one was carried away.

@@ -1,4 +1,5 @@
-//! `/stores/{store}/actions`: who did what by the page, and who paused or cancelled what by whatever. Written before it is done, so that nothing is done unwritten.
+//! `/stores/{store}/actions`: who did what by the page, and who paused or cancelled what by whatever. Written before it
+//! is done, so that nothing is done unwritten.
 
 use super::{
     layout::Place,
@@ -61,11 +62,13 @@ impl View for Actions {
     }
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
-        // Whoever may see everything sees what concerned no single store, too.
-        let of = if visitor.may_all() { None } else { Some(&self.0) };
-        let actions = api.ledger.actions(of, MOST).await?;
-        let here = |action: &ActionTaken| action.store.as_ref().is_none_or(|store| *store == self.0);
-        let actions: Vec<_> = actions.into_iter().filter(here).collect();
+        let mut actions = api.ledger.actions(Some(&self.0), MOST).await?;
+        if visitor.may_all() {
+            // Whoever may see everything sees what concerned no single store, too.
+            actions.extend(api.ledger.actions(None, MOST).await?);
+            actions.sort_by_key(|action| std::cmp::Reverse(action.at));
+            actions.truncate(MOST as usize);
+        }
         Ok(html! {
             h1 { (self.title(visitor)) }
             @if actions.is_empty() {

@@ -6,21 +6,13 @@ use super::{
     show::{View, show},
     visitor::Visitor,
 };
-use crate::{
-    api::Api,
-    ask::PathOf,
-    batches::{BatchView, look},
-    problem::Problem,
-};
+use crate::{api::Api, ask::PathOf, batches::BatchView, problem::Problem};
 use axum::{extract::State, response::Response};
-use backbone::ledger::{BatchControl, BatchKey};
+use backbone::ledger::{BatchControl, BatchKey, BatchSeen};
 use futures::future::join_all;
 use maud::{Markup, html};
 use protocol::{BatchState, Outcome, Store, Timestamp};
 use std::collections::HashMap;
-
-/// So many batches are listed: older ones are found by their names.
-const MOST: u32 = 25;
 
 struct Batches(Store);
 
@@ -46,9 +38,13 @@ impl View for Batches {
     }
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
-        let seen = api.ledger.batches(&self.0, MOST).await?;
+        let seen = api.batches(&self.0).await?;
         let Some(caller) = &visitor.caller else { return Err(Problem::forbidden("")) };
-        let looks = join_all(seen.iter().map(|seen| look(api, &seen.batch, caller))).await;
+        let look = |BatchSeen { batch, .. }: &BatchSeen| {
+            let batch = batch.clone();
+            async move { api.progress(&batch).await?.view_for(api, &batch, caller).await }
+        };
+        let looks = join_all(seen.iter().map(look)).await;
         // One that came over AMQP is known to tokens for all stores only.
         let known: Vec<_> = seen.iter().zip(looks).filter_map(|(seen, view)| Some((seen.at, view.ok()?))).collect();
         let key = |view: &BatchView| BatchKey { store: self.0.clone(), batch: view.batch.clone() };

@@ -62,7 +62,7 @@ impl View for Gateways {
     }
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
-        let survey = api.surveys.of(api, &self.0).await?;
+        let survey = api.survey(&self.0).await?;
         let windows = Windows::read(api).await?;
         let gateways: Vec<GatewayMac> = survey.gateways.keys().copied().collect();
         let answers = api.registry.answers(&gateways).await?;
@@ -209,7 +209,7 @@ impl View for Gateway {
     }
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
-        let survey = api.surveys.of(api, &self.store).await?;
+        let survey = api.survey(&self.store).await?;
         let windows = Windows::of(api, self.gateway).await?;
         let nothing = Heard::default();
         let heard = survey.gateways.get(&self.gateway);

@@ -22,6 +22,8 @@ mod dead;
 mod door;
 mod drawing;
 mod gateways;
+mod kept;
+mod known;
 mod label;
 mod language;
 mod latency;
@@ -38,7 +40,7 @@ mod visitor;
 mod window;
 
 pub(crate) use door::unknown;
-pub(crate) use survey::Surveys;
+pub(crate) use known::Known;
 
 use crate::api::Api;
 use axum::{

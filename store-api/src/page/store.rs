@@ -1,7 +1,8 @@
 //! `/stores/{store}`: is the store right, and if not, why?
 
 use super::{
-    cause::{self, Group},
+    cause::{self, Cause, Group},
+    known::{Lately, SPAN, WINDOW},
     latency::Latencies,
     layout::Place,
     parts::{self, stack, tile},
@@ -19,14 +20,10 @@ use backbone::{
 use maud::{Markup, html};
 use protocol::{GatewayMac, Outcome, Timestamp};
 use serde_json::json;
-use std::{collections::BTreeMap, collections::HashMap, time::Duration};
-
-/// The plot of the rate covers so much, in spans of this length.
-const WINDOW: Duration = Duration::from_secs(600);
-const SPAN: Duration = Duration::from_secs(5);
-/// Latencies are of so many labels at most, that were shown within this time.
-const MEASURED: u32 = 5_000;
-const MEASURED_FOR: Duration = Duration::from_secs(900);
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 struct Store(protocol::Store);
 
@@ -42,9 +39,9 @@ pub(crate) async fn store(
 
 /// All that the view shows.
 struct Seen {
-    standing: Standing,
-    survey: std::sync::Arc<Survey>,
-    spans: Vec<EndedIn>,
+    standing: Arc<Standing>,
+    survey: Arc<Survey>,
+    lately: Arc<Lately>,
     latencies: Latencies,
     gateways: HashMap<GatewayMac, GatewayState>,
     at: Timestamp,
@@ -63,20 +60,13 @@ impl View for Store {
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let Self(store) = self;
-        let at = now();
-        let since = |duration| Timestamp::from_unix_millis(at.unix_millis() - millis(duration));
-        let standing = api.ledger.standing(store).await?;
+        let (standing, survey, lately) = futures::try_join!(api.standing(store), api.survey(store), api.lately(store))?;
         if standing.labels == 0 {
             return Ok(empty(visitor, store));
         }
-        let seen = Seen {
-            standing,
-            survey: api.surveys.of(api, store).await?,
-            spans: api.ledger.ended_by(store, since(WINDOW), SPAN).await?,
-            latencies: Latencies::of(api.ledger.latest_latencies(store, since(MEASURED_FOR), MEASURED).await?),
-            gateways: api.registry.gateways().await.unwrap_or_default(),
-            at,
-        };
+        let latencies = Latencies::of(lately.latencies.clone());
+        let gateways = api.registry.gateways().await.unwrap_or_default();
+        let seen = Seen { standing, survey, lately, latencies, gateways, at: now() };
         Ok(seen.draw(visitor, store))
     }
 }
@@ -109,7 +99,7 @@ impl Seen {
 
     fn verdict(&self, visitor: &Visitor, groups: &[Group]) -> Markup {
         let language = visitor.language;
-        let Standing { labels, blank, in_progress, .. } = self.standing;
+        let Standing { labels, blank, in_progress, .. } = *self.standing;
         let late: u64 = groups.iter().map(|group| group.labels).sum();
         let right = labels.saturating_sub(late + in_progress + blank);
         let (class, sentence) = match (late, in_progress) {
@@ -177,7 +167,7 @@ impl Seen {
 
     fn live(&self, visitor: &Visitor) -> Markup {
         let language = visitor.language;
-        let rate = rate(&self.spans, self.at);
+        let rate = rate(&self.lately.spans, self.lately.at);
         let per_second = visitor.t("labels/s", "etiquetas/s");
         html! {
             h2 { (visitor.t("Now", "Agora")) }
@@ -199,10 +189,10 @@ impl Seen {
     /// What the script draws: labels per second, those that were shown and those that were not.
     fn plot(&self, visitor: &Visitor) -> String {
         let span = millis(SPAN);
-        let first = (self.at.unix_millis() - millis(WINDOW)) / span + 1;
-        let last = self.at.unix_millis() / span - 1;
+        let at = self.lately.at.unix_millis();
+        let (first, last) = ((at - millis(WINDOW)) / span + 1, at / span - 1);
         let mut counts: BTreeMap<i64, [u64; 2]> = (first..=last).map(|at| (at, [0, 0])).collect();
-        for ended in &self.spans {
+        for ended in &self.lately.spans {
             if let Some(count) = counts.get_mut(&(ended.from.unix_millis() / span)) {
                 count[usize::from(ended.outcome != Outcome::Shown)] += ended.labels;
             }
@@ -232,6 +222,7 @@ impl Seen {
         }
         let most = hours.values().map(|[shown, other]| shown + other).max().unwrap_or(0).max(1);
         let all: u64 = outcomes.values().sum();
+        let causes = causes_of(&self.survey.day);
         html! {
             h2 { (visitor.t("The last day", "O último dia")) }
             svg.hours viewBox="0 0 240 60" preserveAspectRatio="none" aria-hidden="true" {
@@ -252,6 +243,16 @@ impl Seen {
                             td.number { (language.percent(*labels, all)) }
                         }
                     }
+                }
+            }
+            @if !causes.is_empty() {
+                table.balance {
+                    caption { (visitor.t("Why labels were not shown what they should", "Por que etiquetas não mostraram o que deviam")) }
+                    tbody { @for (labels, cause) in &causes { tr {
+                        th scope="row" { (cause.name(language)) }
+                        td.number { (language.number(*labels)) }
+                        td.number { (language.percent(*labels, all)) }
+                    } } }
                 }
             }
         }
@@ -283,6 +284,17 @@ impl Seen {
     }
 }
 
+/// Why labels ended without what they were sent, the most frequent cause first.
+fn causes_of(day: &[EndedIn]) -> Vec<(u64, Cause)> {
+    let mut causes: BTreeMap<Cause, u64> = BTreeMap::new();
+    for ended in day.iter().filter(|ended| matches!(ended.outcome, Outcome::Rejected | Outcome::Unreachable)) {
+        *causes.entry(Cause::of(ended.outcome, ended.reason.as_deref())).or_default() += ended.labels;
+    }
+    let mut causes: Vec<_> = causes.into_iter().map(|(cause, labels)| (labels, cause)).collect();
+    causes.sort_by_key(|(labels, _)| std::cmp::Reverse(*labels));
+    causes
+}
+
 /// Labels that ended per second in the last two whole spans.
 fn rate(spans: &[EndedIn], at: Timestamp) -> f64 {
     let now = at.unix_millis() / millis(SPAN);
@@ -300,10 +312,28 @@ mod tests {
         let ended = |seconds: i64, labels| EndedIn {
             from: Timestamp::from_unix_millis(seconds * 1_000),
             outcome: Outcome::Shown,
+            reason: None,
             labels,
         };
         let spans = [ended(100, 1_000), ended(105, 30), ended(110, 20), ended(115, 7)];
         assert_eq!(rate(&spans, Timestamp::from_unix_millis(117_000)), 5.0);
         assert_eq!(rate(&[], Timestamp::from_unix_millis(117_000)), 0.0);
+    }
+
+    #[test]
+    fn a_days_failures_are_counted_by_cause() {
+        let ended = |outcome, reason: &str, labels| EndedIn {
+            from: Timestamp::from_unix_millis(0),
+            outcome,
+            reason: Some(reason.to_owned()),
+            labels,
+        };
+        let day = [
+            ended(Outcome::Unreachable, "no gateway hears the label", 2),
+            ended(Outcome::Unreachable, "no answer from the gateway", 3),
+            ended(Outcome::Unreachable, "no gateway hears the label", 2),
+            ended(Outcome::Superseded, "version 7 is desired", 9),
+        ];
+        assert_eq!(causes_of(&day), [(4, Cause::Unheard), (3, Cause::Silent)]);
     }
 }

@@ -15,6 +15,7 @@ use backbone::ledger::Standing;
 use futures::future::try_join_all;
 use maud::{Markup, html};
 use protocol::Store;
+use std::sync::Arc;
 
 struct Stores;
 
@@ -30,8 +31,8 @@ pub(crate) async fn stores(State(api): State<Api>, visitor: Visitor) -> Response
 }
 
 async fn visible(api: &Api, visitor: &Visitor) -> Result<Vec<Store>, Problem> {
-    let all = api.ledger.stores().await?.into_iter().map(|(store, _)| store);
-    Ok(all.filter(|store| visitor.may(store) && *store != Store::unknown()).collect())
+    let all = api.stores().await?;
+    Ok(all.iter().filter(|store| visitor.may(store) && **store != Store::unknown()).cloned().collect())
 }
 
 impl View for Stores {
@@ -47,7 +48,7 @@ impl View for Stores {
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let stores = visible(api, visitor).await?;
-        let standings = try_join_all(stores.iter().map(|store| api.ledger.standing(store))).await?;
+        let standings = try_join_all(stores.iter().map(|store| api.standing(store))).await?;
         Ok(html! {
             h1 { (self.title(visitor)) }
             @if stores.is_empty() { (none(visitor)) } @else { (table(visitor, &stores, &standings)) }
@@ -65,7 +66,7 @@ fn none(visitor: &Visitor) -> Markup {
     )
 }
 
-fn table(visitor: &Visitor, stores: &[Store], standings: &[Standing]) -> Markup {
+fn table(visitor: &Visitor, stores: &[Store], standings: &[Arc<Standing>]) -> Markup {
     let number = |number| visitor.language.number(number);
     html! {
         div.scroll tabindex="0" { table {

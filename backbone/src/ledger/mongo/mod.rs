@@ -4,6 +4,7 @@
 //! pipeline whether it applies: measured, that costs the server less than a condition in the query. Values are wrapped
 //! in `$literal`, since a field's name or text may begin with a dollar sign.
 
+mod action;
 mod audit;
 mod batch;
 mod binding;
@@ -79,12 +80,14 @@ impl Mongo {
         let by_batch =
             IndexModel::builder().keys(doc! { "batch": 1, "outcome": 1, "at": 1 }).options(in_batches.build()).build();
         let by_label = index(doc! { "label": 1, "at": -1, "_id": -1 });
-        let by_time = index(doc! { "store": 1, "at": -1 });
-        within("indexing outcomes", self.outcomes.create_indexes([by_batch, by_label, by_time])).await?;
+        // What the operator's page counts is counted in it, and the outcomes themselves are not read.
+        let by_end = index(doc! { "store": 1, "at": -1, "outcome": 1, "reason": 1 });
+        within("indexing outcomes", self.outcomes.create_indexes([by_batch, by_label, by_end])).await?;
         let actions = self.database.collection::<Document>(names::ACTIONS);
-        within("indexing actions", actions.create_index(index(doc! { "store": 1, "at": -1 }))).await?;
+        within("indexing actions", actions.create_index(index(doc! { "store": 1, "at": -1, "_id": -1 }))).await?;
         let batches = self.database.collection::<Document>(names::BATCHES);
-        within("indexing batches", batches.create_index(index(doc! { "batch": 1 }))).await?;
+        let of_batches = [index(doc! { "batch": 1 }), index(doc! { "store": 1, "at": -1, "batch": 1 })];
+        within("indexing batches", batches.create_indexes(of_batches)).await?;
         self.prepare_latency().await
     }
 

@@ -1,24 +1,22 @@
 //! Whole stores, counted by the server.
 
-use super::{
-    Mongo,
-    command::{Write, within},
-    document::{ContentDocument, encode},
-};
-use crate::ledger::{
-    ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, RpcSeen, Standing, survey::span_millis,
-};
+use super::{Mongo, command::within, document::ContentDocument};
+use crate::ledger::{BatchSeen, Cause, EndedIn, Late, LedgerError, Product, RpcSeen, Standing, survey::span_millis};
 use futures::TryStreamExt;
 use mongodb::{
     Collection,
-    bson::{DateTime, Document, doc, oid::ObjectId},
+    bson::{DateTime, Document, doc},
 };
 use protocol::{BatchId, GatewayMac, LabelMac, Outcome, Sku, Store, Timestamp, names::ledger as names};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A batch that came over AMQP is looked for among so many of the latest outcomes.
 const LATEST_OUTCOMES: i64 = 10_000;
+/// Another among so many of the latest requests.
+const LATEST_REQUESTS: i64 = 10_000;
+/// The server is asked for so many labels' products at a time.
+const SKUS_AT_A_TIME: u32 = 500;
 
 #[derive(Deserialize)]
 struct Counted<T> {
@@ -51,6 +49,7 @@ struct CauseCounted {
 struct Span {
     from: i64,
     outcome: Outcome,
+    reason: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +68,24 @@ struct Seen {
 struct Id {
     #[serde(rename = "_id")]
     label: LabelMac,
+}
+
+#[derive(Deserialize)]
+struct LateDocument {
+    #[serde(rename = "_id")]
+    label: LabelMac,
+    ended: Option<Ended>,
+}
+
+#[derive(Deserialize)]
+struct Ended {
+    outcome: Outcome,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct OfProduct {
+    sku: String,
 }
 
 #[derive(Deserialize)]
@@ -92,37 +109,22 @@ struct Meta {
     outcome: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ActionDocument {
-    /// Grows with time, so that actions have an order.
-    #[serde(rename = "_id")]
-    id: ObjectId,
-    at: DateTime,
-    who: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    store: Option<Store>,
-    what: String,
-    target: String,
-    detail: String,
-}
-
-fn date(at: Timestamp) -> DateTime {
+pub(super) fn date(at: Timestamp) -> DateTime {
     DateTime::from_millis(at.unix_millis())
 }
 
-fn timestamp(date: DateTime) -> Timestamp {
+pub(super) fn timestamp(date: DateTime) -> Timestamp {
     Timestamp::from_unix_millis(date.timestamp_millis())
 }
 
 impl Mongo {
-    pub(in crate::ledger) async fn stores(&self) -> Result<Vec<(Store, u64)>, LedgerError> {
-        let pipeline = [
-            doc! { "$match": { "store": { "$exists": true } } },
-            doc! { "$group": { "_id": "$store", "labels": { "$sum": 1 } } },
-            doc! { "$sort": { "_id": 1 } },
-        ];
-        let found: Vec<Counted<Store>> = gather("finding the stores", &self.labels, pipeline).await?;
-        Ok(found.into_iter().map(|found| (found.what, found.labels.unsigned_abs())).collect())
+    pub(in crate::ledger) async fn stores(&self) -> Result<Vec<Store>, LedgerError> {
+        // The index is looked through from each store to the next.
+        let distinct = self.labels.distinct("store", doc! { "store": { "$gt": "" } });
+        let found = within("finding the stores", distinct).await?;
+        let mut stores: Vec<Store> = found.iter().filter_map(|store| store.as_str()?.parse().ok()).collect();
+        stores.sort();
+        Ok(stores)
     }
 
     pub(in crate::ledger) async fn standing(&self, store: &Store) -> Result<Standing, LedgerError> {
@@ -173,13 +175,15 @@ impl Mongo {
         let from = doc! { "$subtract": [millis.clone(), { "$mod": [millis, span_millis(span)] }] };
         let pipeline = [
             doc! { "$match": { "store": store.as_str(), "at": { "$gte": date(since) } } },
-            doc! { "$group": { "_id": { "from": from, "outcome": "$outcome" }, "labels": { "$sum": 1 } } },
+            doc! { "$group": { "_id": { "from": from, "outcome": "$outcome", "reason": "$reason" },
+            "labels": { "$sum": 1 } } },
             doc! { "$sort": { "_id": 1 } },
         ];
         let found: Vec<Counted<Span>> = gather("counting outcomes", &self.outcomes, pipeline).await?;
-        let ended = |Counted { what: Span { from, outcome }, labels }| EndedIn {
+        let ended = |Counted { what: Span { from, outcome, reason }, labels }| EndedIn {
             from: Timestamp::from_unix_millis(from),
             outcome,
+            reason,
             labels: labels.unsigned_abs(),
         };
         Ok(found.into_iter().map(ended).collect())
@@ -214,6 +218,8 @@ impl Mongo {
         ];
         let enqueued = [
             doc! { "$match": { "store": store.as_str() } },
+            newest.clone(),
+            doc! { "$limit": LATEST_REQUESTS },
             doc! { "$group": { "_id": "$batch", "at": { "$min": "$at" } } },
             newest,
             most,
@@ -229,49 +235,25 @@ impl Mongo {
         Ok(all)
     }
 
-    pub(in crate::ledger) async fn waiting_in(
+    pub(in crate::ledger) async fn late(
         &self,
         store: &Store,
-        batch: &BatchId,
+        batch: Option<&BatchId>,
         limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        self.of_batch(store, batch, false, limit).await
-    }
-
-    pub(in crate::ledger) async fn failed_in(
-        &self,
-        store: &Store,
-        batch: &BatchId,
-        limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        self.of_batch(store, batch, true, limit).await
-    }
-
-    async fn of_batch(
-        &self,
-        store: &Store,
-        batch: &BatchId,
-        ended: bool,
-        limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        let of_batch = doc! { "store": store.as_str(), "out_of_date": { "$exists": true },
-        "desired.batch": batch.as_str() };
-        let has_ended = if ended {
-            doc! { "$ne": [] }
-        } else {
-            doc! { "$eq": [] }
-        };
+    ) -> Result<Vec<Late>, LedgerError> {
+        let mut late = doc! { "store": store.as_str(), "out_of_date": { "$exists": true } };
+        late.extend(batch.map(|batch| ("desired.batch".to_owned(), batch.as_str().into())));
         let pipeline = [
-            doc! { "$match": of_batch },
+            doc! { "$match": late },
             doc! { "$sort": { "_id": 1 } },
+            doc! { "$limit": i64::from(limit.max(1)) },
             doc! { "$project": { "id": { "$concat": ["$desired.task_id", "/", "$_id"] } } },
             doc! { "$lookup": { "from": names::OUTCOMES, "localField": "id", "foreignField": "_id", "as": "ended" } },
-            doc! { "$match": { "ended": has_ended } },
-            doc! { "$project": { "_id": 1 } },
-            doc! { "$limit": i64::from(limit.max(1)) },
+            doc! { "$project": { "ended": { "$first": "$ended" } } },
+            doc! { "$project": { "ended.outcome": 1, "ended.reason": 1 } },
         ];
-        let found: Vec<Id> = gather("finding a batch's labels", &self.labels, pipeline).await?;
-        Ok(found.into_iter().map(|id| id.label).collect())
+        let found: Vec<LateDocument> = gather("finding labels that are late", &self.labels, pipeline).await?;
+        Ok(found.into_iter().map(Late::from).collect())
     }
 
     pub(in crate::ledger) async fn products(
@@ -282,33 +264,39 @@ impl Mongo {
         limit: u32,
     ) -> Result<Vec<Product>, LedgerError> {
         const DOING: &str = "finding products";
-        let behind = doc! { "$gt": after.map_or("", Sku::as_str) };
-        let mut wanted = doc! { "store": store.as_str(), "sku": behind };
+        let mut filter = doc! { "store": store.as_str(), "sku": { "$gt": after.map_or("", Sku::as_str) } };
         if !text.is_empty() {
             let like = doc! { "$regex": literally(text), "$options": "i" };
             let anywhere = [doc! { "sku": &like }, doc! { "_id": &like }, doc! { "desired.fields.name": &like }];
-            let mut matching = wanted.clone();
-            matching.insert("$or", anywhere);
-            let skus = [
-                doc! { "$match": matching },
-                doc! { "$group": { "_id": "$sku", "labels": { "$sum": 1 } } },
-                doc! { "$sort": { "_id": 1 } },
-                doc! { "$limit": i64::from(limit.max(1)) },
-            ];
-            let found: Vec<Counted<Sku>> = gather(DOING, &self.labels, skus).await?;
-            let skus: Vec<String> = found.iter().map(|found| found.what.to_string()).collect();
-            wanted.insert("sku", doc! { "$in": skus });
+            filter.insert("$or", anywhere);
         }
+        let skus = within(DOING, Box::pin(self.skus(filter, limit.max(1) as usize))).await?;
+        let wanted = doc! { "store": store.as_str(), "sku": { "$in": skus } };
         let stale = doc! { "$cond": [{ "$eq": [{ "$type": "$out_of_date" }, "missing"] }, 0, 1] };
         let pipeline = [
             doc! { "$match": wanted },
             doc! { "$group": { "_id": "$sku", "desired": { "$max": "$desired" }, "labels": { "$sum": 1 },
             "out_of_date": { "$sum": stale } } },
             doc! { "$sort": { "_id": 1 } },
-            doc! { "$limit": i64::from(limit.max(1)) },
         ];
         let found: Vec<ProductDocument> = gather(DOING, &self.labels, pipeline).await?;
         Ok(found.into_iter().map(Product::from).collect())
+    }
+
+    /// The first products of these labels: in the order of the index, and no further than need be.
+    async fn skus(&self, filter: Document, limit: usize) -> mongodb::error::Result<Vec<String>> {
+        let labels = self.labels.clone_with_type::<OfProduct>();
+        let find = labels.find(filter).projection(doc! { "_id": 0, "sku": 1 }).sort(doc! { "store": 1, "sku": 1 });
+        let mut found = find.batch_size(SKUS_AT_A_TIME).await?;
+        let mut skus: Vec<String> = Vec::with_capacity(limit);
+        while skus.len() < limit
+            && let Some(OfProduct { sku }) = found.try_next().await?
+        {
+            if skus.last() != Some(&sku) {
+                skus.push(sku);
+            }
+        }
+        Ok(skus)
     }
 
     pub(in crate::ledger) async fn labels_in(&self, store: &Store) -> Result<Vec<LabelMac>, LedgerError> {
@@ -342,27 +330,13 @@ impl Mongo {
             |RpcDocument { meta: Meta { gateway, outcome }, latency_ms }| RpcSeen { gateway, outcome, latency_ms };
         Ok(found.into_iter().map(seen).collect())
     }
+}
 
-    pub(in crate::ledger) async fn record_action(&self, action: &ActionTaken) -> Result<(), LedgerError> {
-        const DOING: &str = "recording an action";
-        let ActionTaken { at, who, store, what, target, detail } = action.clone();
-        let document = ActionDocument { id: ObjectId::new(), at: date(at), who, store, what, target, detail };
-        self.write(DOING, Write::Insert, names::ACTIONS, &[encode(DOING, &document)?]).await?;
-        Ok(())
-    }
-
-    pub(in crate::ledger) async fn actions(
-        &self,
-        store: Option<&Store>,
-        limit: u32,
-    ) -> Result<Vec<ActionTaken>, LedgerError> {
-        let filter = store.map_or_else(Document::new, |store| doc! { "store": store.as_str() });
-        let actions = self.database.collection::<ActionDocument>(names::ACTIONS);
-        let find = async {
-            let find = actions.find(filter).sort(doc! { "at": -1, "_id": -1 }).limit(limit.max(1).into());
-            find.await?.map_ok(ActionTaken::from).try_collect().await
-        };
-        within("reading what was done", Box::pin(find)).await
+impl From<LateDocument> for Late {
+    fn from(LateDocument { label, ended }: LateDocument) -> Self {
+        // What was shown and is forgotten is being repaired.
+        let ended = ended.filter(|ended| ended.outcome != Outcome::Shown);
+        Self { label, has_ended: ended.is_some(), reason: ended.and_then(|ended| ended.reason) }
     }
 }
 
@@ -371,12 +345,6 @@ impl From<ProductDocument> for Product {
         let fields = desired.map(|desired| desired.fields.into_owned()).unwrap_or_default();
         let (labels, out_of_date) = (labels.unsigned_abs(), out_of_date.unsigned_abs());
         Self { sku, name: fields.name, price: fields.price, currency: fields.currency, labels, out_of_date }
-    }
-}
-
-impl From<ActionDocument> for ActionTaken {
-    fn from(ActionDocument { id: _, at, who, store, what, target, detail }: ActionDocument) -> Self {
-        Self { at: timestamp(at), who, store, what, target, detail }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A job is atomic, and jobs are done one after the other; so unlike in MongoDB there is no order of writes within a
 //! call to get right, and no two calls meet.
 
+mod action;
 mod audit;
 mod batch;
 mod binding;

@@ -6,43 +6,52 @@ use super::{
 };
 use crate::{
     embedded::Durability,
-    ledger::{ActionTaken, BatchSeen, Cause, EndedIn, LedgerError, Product, RpcSeen, Standing, survey::span_millis},
+    ledger::{BatchSeen, Cause, EndedIn, Late, LedgerError, Product, RpcSeen, Standing, survey::span_millis},
 };
 use protocol::{BatchId, LabelMac, Outcome, Sku, Store, Timestamp};
-use rusqlite::{Connection, Row, ToSql, params};
+use rusqlite::{Connection, Row, ToSql};
 use std::{collections::BTreeMap, time::Duration};
 
-const STORES: &str = "SELECT store, count(*) FROM label WHERE store IS NOT NULL GROUP BY store ORDER BY store";
-const COUNT: &str = "SELECT count(*), count(*) - count(desired_version) FROM label WHERE store = ?1";
+/// From each store to the next: not through all labels.
+const STORES: &str = "WITH RECURSIVE found (store) AS (SELECT min(store) FROM label
+    UNION ALL SELECT (SELECT min(store) FROM label WHERE store > found.store) FROM found WHERE found.store IS NOT NULL)
+    SELECT store FROM found WHERE store IS NOT NULL";
+/// Both are counted in an index, and the labels themselves are not read.
+const COUNT: &str = "SELECT (SELECT count(*) FROM label WHERE store = ?1),
+    (SELECT count(*) FROM label WHERE store = ?1 AND desired_version IS NULL)";
 /// What was shown and is forgotten is being repaired, so it counts as in progress.
 const CAUSES: &str = "SELECT outcome.outcome, outcome.reason, count(*), min(label.out_of_date) FROM label
     LEFT JOIN outcome ON outcome.task_id = label.desired_task AND outcome.label = label.mac AND outcome.outcome <> 'shown'
     WHERE label.store = ?1 AND label.out_of_date IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC";
-const ENDED: &str = "SELECT at / ?3, outcome, count(*) FROM outcome WHERE store = ?1 AND at >= ?2 GROUP BY 1, 2";
+const ENDED: &str = "SELECT at / ?3, outcome, count(*), reason FROM outcome WHERE store = ?1 AND at >= ?2
+    GROUP BY 1, 2, 4";
 const LATENCIES: &str = "SELECT latency_ms FROM outcome WHERE store = ?1 AND at >= ?2 AND outcome = 'shown'
     ORDER BY at DESC LIMIT ?3";
-const ENQUEUED: &str = "SELECT batch, min(at) FROM enqueued WHERE store = ?1 GROUP BY batch ORDER BY 2 DESC LIMIT ?2";
+/// Of the latest requests only.
+const ENQUEUED: &str = "SELECT batch, min(at) FROM
+    (SELECT batch, at FROM enqueued WHERE store = ?1 ORDER BY at DESC LIMIT 10000)
+    GROUP BY batch ORDER BY 2 DESC LIMIT ?2";
 /// Of the latest outcomes only: a batch over AMQP is known by nothing else.
 const ENDED_LAST: &str = "SELECT batch, max(at) FROM
     (SELECT batch, at FROM outcome WHERE store = ?1 ORDER BY at DESC LIMIT 10000)
     WHERE batch IS NOT NULL GROUP BY batch ORDER BY 2 DESC LIMIT ?2";
-const OF_BATCH: &str = "SELECT mac FROM label WHERE store = ?1 AND desired_batch = ?2 AND out_of_date IS NOT NULL
-    AND EXISTS (SELECT 1 FROM outcome WHERE task_id = label.desired_task AND label = label.mac) = ?3
-    ORDER BY mac LIMIT ?4";
+const LATE: &str = "SELECT label.mac, outcome.outcome IS NOT NULL, outcome.reason FROM label
+    LEFT JOIN outcome ON outcome.task_id = label.desired_task AND outcome.label = label.mac AND outcome.outcome <> 'shown'
+    WHERE label.store = ?1 AND label.out_of_date IS NOT NULL AND (?2 IS NULL OR label.desired_batch = ?2)
+    ORDER BY label.mac LIMIT ?3";
+/// Labels are looked through in the order of the index, and no further than need be.
 const PRODUCTS: &str = r"SELECT sku, max(desired_fields), count(*), count(out_of_date) FROM label
-    WHERE store = ?1 AND sku > ?2 AND sku IN (SELECT sku FROM label WHERE store = ?1 AND (?3 = '%%' OR sku LIKE ?3 ESCAPE '\'
-        OR mac LIKE ?3 ESCAPE '\' OR json_extract(desired_fields, '$.name') LIKE ?3 ESCAPE '\'))
-    GROUP BY sku ORDER BY sku LIMIT ?4";
+    WHERE store = ?1 AND sku IN (SELECT DISTINCT sku FROM label WHERE store = ?1 AND sku > ?2
+        AND (?3 = '%%' OR sku LIKE ?3 ESCAPE '\' OR mac LIKE ?3 ESCAPE '\'
+            OR json_extract(desired_fields, '$.name') LIKE ?3 ESCAPE '\')
+        ORDER BY sku LIMIT ?4)
+    GROUP BY sku ORDER BY sku";
 const RPCS: &str = "SELECT gateway, outcome, latency_ms FROM rpc_latency
     WHERE id > (SELECT max(id) FROM rpc_latency) - ?2 AND at >= ?1";
-const ACT: &str = "INSERT INTO action (at, who, store, what, target, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-const ACTIONS: &str = "SELECT at, who, store, what, target, detail FROM action
-    WHERE ?1 IS NULL OR store = ?1 ORDER BY id DESC LIMIT ?2";
 
 impl Sqlite {
-    pub(in crate::ledger) async fn stores(&self) -> Result<Vec<(Store, u64)>, LedgerError> {
-        let find = |row: &Row<'_>| Ok((parse(row, 0)?, count(row, 1)?));
-        self.all("finding the stores", STORES, [], find).await
+    pub(in crate::ledger) async fn stores(&self) -> Result<Vec<Store>, LedgerError> {
+        self.all("finding the stores", STORES, [], |row| parse(row, 0)).await
     }
 
     pub(in crate::ledger) async fn standing(&self, store: &Store) -> Result<Standing, LedgerError> {
@@ -59,7 +68,7 @@ impl Sqlite {
         let (store, since, span) = (store.to_string(), since.unix_millis(), span_millis(span));
         let read = move |row: &Row<'_>| {
             let from = Timestamp::from_unix_millis(row.get::<_, i64>(0)?.saturating_mul(span));
-            Ok(EndedIn { from, outcome: parse(row, 1)?, labels: count(row, 2)? })
+            Ok(EndedIn { from, outcome: parse(row, 1)?, labels: count(row, 2)?, reason: row.get(3)? })
         };
         self.all("counting outcomes", ENDED, [store.into(), since.into(), span.into()], read).await
     }
@@ -86,33 +95,15 @@ impl Sqlite {
         Ok(all)
     }
 
-    pub(in crate::ledger) async fn waiting_in(
+    pub(in crate::ledger) async fn late(
         &self,
         store: &Store,
-        batch: &BatchId,
+        batch: Option<&BatchId>,
         limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        self.of_batch(store, batch, false, limit).await
-    }
-
-    pub(in crate::ledger) async fn failed_in(
-        &self,
-        store: &Store,
-        batch: &BatchId,
-        limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        self.of_batch(store, batch, true, limit).await
-    }
-
-    async fn of_batch(
-        &self,
-        store: &Store,
-        batch: &BatchId,
-        ended: bool,
-        limit: u32,
-    ) -> Result<Vec<LabelMac>, LedgerError> {
-        let asked = [store.to_string().into(), batch.to_string().into(), ended.into(), i64::from(limit).into()];
-        self.all("finding a batch's labels", OF_BATCH, asked, |row| parse(row, 0)).await
+    ) -> Result<Vec<Late>, LedgerError> {
+        let asked = [store.to_string().into(), maybe(batch), i64::from(limit).into()];
+        let late = |row: &Row<'_>| Ok(Late { label: parse(row, 0)?, has_ended: row.get(1)?, reason: row.get(2)? });
+        self.all("finding labels that are late", LATE, asked, late).await
     }
 
     pub(in crate::ledger) async fn products(
@@ -153,29 +144,8 @@ impl Sqlite {
         self.all("reading RPCs", RPCS, [since.unix_millis().into(), i64::from(limit).into()], read).await
     }
 
-    pub(in crate::ledger) async fn record_action(&self, action: &ActionTaken) -> Result<(), LedgerError> {
-        let ActionTaken { at, who, store, what, target, detail } = action.clone();
-        let work = move |connection: &Connection| {
-            let values = params![at.unix_millis(), who, maybe(store.as_ref()), what, target, detail];
-            connection.prepare_cached(ACT)?.execute(values).map(drop)
-        };
-        self.write("recording an action", Durability::Power, 1, work).await
-    }
-
-    pub(in crate::ledger) async fn actions(
-        &self,
-        store: Option<&Store>,
-        limit: u32,
-    ) -> Result<Vec<ActionTaken>, LedgerError> {
-        let read = |row: &Row<'_>| {
-            let (at, store) = (time(row, 0)?, parse_maybe(row, 2)?);
-            Ok(ActionTaken { at, who: row.get(1)?, store, what: row.get(3)?, target: row.get(4)?, detail: row.get(5)? })
-        };
-        self.all("reading what was done", ACTIONS, [maybe(store), i64::from(limit).into()], read).await
-    }
-
     /// Every row of a question that is asked with these values.
-    async fn all<T: Send + 'static, const N: usize>(
+    pub(super) async fn all<T: Send + 'static, const N: usize>(
         &self,
         doing: &'static str,
         select: &'static str,
@@ -230,4 +200,37 @@ fn like(text: &str) -> String {
     }
     pattern.push('%');
     pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::{DataFolder, FolderOptions};
+
+    fn plan(connection: &Connection, question: &str) -> Vec<String> {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {question}")).unwrap();
+        let values = vec![rusqlite::types::Null; explain.parameter_count()];
+        let lines = explain.query_map(rusqlite::params_from_iter(values), |row| row.get(3)).unwrap();
+        lines.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn no_question_reads_what_it_need_not() {
+        let path = tempfile::tempdir().unwrap();
+        let options = FolderOptions { path: path.path().to_owned(), max_bytes: None };
+        let _folder = DataFolder::open(&options).unwrap();
+        let connection = Connection::open(path.path().join("esl.db")).unwrap();
+        let counted = [STORES, COUNT, ENDED, ENQUEUED];
+        let read = [CAUSES, LATENCIES, ENDED_LAST, LATE, PRODUCTS];
+        for (question, is_counted) in counted.map(|it| (it, true)).into_iter().chain(read.map(|it| (it, false))) {
+            let plan = plan(&connection, question);
+            let of_tables = plan.iter().filter(|step| {
+                ["label", "outcome", "enqueued"].iter().any(|table| step.contains(&format!(" {table} ")))
+            });
+            for step in of_tables {
+                let how = if is_counted { "USING COVERING INDEX" } else { "INDEX" };
+                assert!(step.starts_with("SEARCH") && step.contains(how), "{step}\nin {plan:#?}\nof {question}");
+            }
+        }
+    }
 }
