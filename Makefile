@@ -6,7 +6,7 @@ CARGO ?= cargo
 # Stories need processes of their own, which nextest gives them; without it, cargo's own runner does.
 RUN_TESTS := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo 'nextest run' || echo 'test')
 
-.PHONY: help demo cluster-demo up test check docs stories release asyncapi dist compose-test bench experiments elasticity faults screenshots \
+.PHONY: help demo cluster-demo up test check docs stories clusters release asyncapi dist compose-test bench experiments elasticity faults screenshots \
         fuzz clean
 
 help: ## This list
@@ -35,6 +35,10 @@ docs:
 stories:
 	$(CARGO) build --workspace --bins --tests --locked
 	target/debug/testbed exec -- $(CARGO) $(RUN_TESTS) --workspace --locked
+
+clusters: ## The story on clusters of all servers, of each of which one is killed under load
+	$(CARGO) build --workspace --bins --tests --locked
+	target/debug/testbed exec -- $(CARGO) test --workspace --locked --test stories -- --ignored clusters::
 
 release:
 	$(CARGO) build --release --workspace --bins --locked

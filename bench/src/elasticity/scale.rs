@@ -9,7 +9,7 @@ use deploy::{
 };
 use serde_json::Value;
 use std::time::Duration;
-use testbed::{BCK_ROUTER, FWD_ROUTER, TASK_WORKER, sum_samples};
+use testbed::{BCK_ROUTER, FWD_ROUTER, TASK_WORKER, http_builder, sum_samples};
 
 const FOLDER: &str = "k8s/components/hpa";
 /// What the adapter's configuration takes rates over.
@@ -74,7 +74,7 @@ impl Scalers {
         if all.len() < ROLES.len() {
             bail!("there are {} autoscalers for {ROLES:?} in {FOLDER}", all.len());
         }
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let client = http_builder().timeout(Duration::from_secs(10)).build().context("building the HTTP client")?;
         let prometheus = format!("http://127.0.0.1:{prometheus}/{QUEUE_FAMILY}");
         Ok(Self { all, prometheus, client, speed, synced: None })
     }

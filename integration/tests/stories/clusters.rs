@@ -26,6 +26,7 @@ struct Clusters {
 }
 
 #[tokio::test]
+#[ignore = "twelve servers: `make clusters` runs it"]
 async fn one_of_each_is_killed() -> Result<()> {
     let (mut story, mut clusters) = begin().await?;
     let load = Load::start(&story, &labels(), VERSIONS, RATE);
