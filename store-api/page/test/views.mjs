@@ -18,8 +18,8 @@ const steps = (session) => ({
     await page.click('main button');
     await page.waitForURL(`${session.server.url}/stores/${STORE}`);
     const cookies = await page.context().cookies();
-    const session = cookies.find((cookie) => cookie.name === 'esl_session');
-    assert.ok(session.httpOnly && session.sameSite === 'Strict');
+    const kept = cookies.find((cookie) => cookie.name === 'esl_session');
+    assert.ok(kept.httpOnly && kept.sameSite === 'Strict');
     const other = await session.open();
     await logIn(other, session.server.url, TOKENS.beto);
     const refused = await other.goto(`${session.server.url}/stores/${STORE}`);
