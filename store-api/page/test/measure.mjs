@@ -64,9 +64,14 @@ try {
   console.log('| view | first ms | again ms | events per follower and s | kB per event | CPU of 20 followers |\n|---|--:|--:|--:|--:|--:|');
   for (const [name, path] of Object.entries(views)) {
     const first = await open(page, path);
+    const isLive = await page.locator('[sse-connect]').count() > 0;
     const again = [];
     for (let at = 0; at < TIMES; at += 1) again.push(await open(page, path));
     await page.goto('about:blank');
+    if (!isLive) {
+      console.log(`| ${name} | ${first.toFixed(0)} | ${median(again).toFixed(0)} | – | – | – |`);
+      continue;
+    }
     const { bytes, events, share } = await follow(path);
     const rate = events / FOLLOWERS / ((FOLLOWED_MS + 2_000) / 1_000);
     console.log(`| ${name} | ${first.toFixed(0)} | ${median(again).toFixed(0)} | ${rate.toFixed(2)} | ${(bytes / 1024 / (events || 1)).toFixed(1)} | ${pids.length ? `${(100 * share).toFixed(1)} %` : '–'} |`);

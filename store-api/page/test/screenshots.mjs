@@ -53,7 +53,7 @@ try {
       for (const [name, path] of Object.entries(views)) {
         await page.goto(server.url + path);
         await page.waitForSelector('h1');
-        await page.waitForFunction(() => !document.querySelector('.loading')
+        await page.waitForFunction(() => !document.querySelector('.skeleton')
           && [...document.querySelectorAll('[data-plot]')].every((plot) => plot.querySelector('canvas')));
         await page.screenshot({ path: join(folder, `${name}-${size}-${colorScheme}.png`) });
       }

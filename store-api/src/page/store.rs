@@ -23,7 +23,11 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
+
+/// The view does not wait longer for who hears the labels, and for what ended in a day.
+const SURVEY_PATIENCE: Duration = Duration::from_millis(150);
 
 struct Store(protocol::Store);
 
@@ -40,7 +44,8 @@ pub(crate) async fn store(
 /// All that the view shows.
 struct Seen {
     standing: Arc<Standing>,
-    survey: Arc<Survey>,
+    /// `None`: it is still being made, and follows.
+    survey: Option<Arc<Survey>>,
     lately: Arc<Lately>,
     latencies: Latencies,
     gateways: HashMap<GatewayMac, GatewayState>,
@@ -60,7 +65,10 @@ impl View for Store {
 
     async fn content(&self, api: &Api, visitor: &Visitor) -> Result<Markup, Problem> {
         let Self(store) = self;
-        let (standing, survey, lately) = futures::try_join!(api.standing(store), api.survey(store), api.lately(store))?;
+        // Whether the store is right is said at once, even where the rest takes longer.
+        let survey = tokio::time::timeout(SURVEY_PATIENCE, api.survey(store));
+        let survey = async { survey.await.map_or(Ok(None), |survey| survey.map(Some)) };
+        let (standing, survey, lately) = futures::try_join!(api.standing(store), survey, api.lately(store))?;
         if standing.labels == 0 {
             return Ok(empty(visitor, store));
         }
@@ -91,8 +99,16 @@ impl Seen {
             div.columns {
                 section.card { (self.causes(visitor, store, &groups)) }
                 section.card { (self.live(visitor)) }
-                section.card { (self.day(visitor)) }
-                section.card { (self.hearing(visitor, store)) }
+                @if let Some(survey) = &self.survey {
+                    section.card { (self.day(visitor, survey)) }
+                    section.card { (self.hearing(visitor, store, survey)) }
+                } @else {
+                    section.card aria-busy="true" {
+                        h2 { (visitor.t("The last day", "O último dia")) }
+                        p.fine { (visitor.t("The records are being counted.", "Os registros estão sendo contados.")) }
+                        div.skeleton {}
+                    }
+                }
             }
         }
     }
@@ -206,7 +222,7 @@ impl Seen {
         json!({ "times": times, "series": [shown, others] }).to_string()
     }
 
-    fn day(&self, visitor: &Visitor) -> Markup {
+    fn day(&self, visitor: &Visitor, survey: &Survey) -> Markup {
         let language = visitor.language;
         let mut hours: BTreeMap<i64, [u64; 2]> = BTreeMap::new();
         let hour = |at: Timestamp| at.unix_millis() / millis(HOUR);
@@ -214,7 +230,7 @@ impl Seen {
             hours.insert(at, [0, 0]);
         }
         let mut outcomes: BTreeMap<Outcome, u64> = Outcome::ALL.map(|outcome| (outcome, 0)).into();
-        for ended in &self.survey.day {
+        for ended in &survey.day {
             *outcomes.entry(ended.outcome).or_default() += ended.labels;
             if let Some(count) = hours.get_mut(&hour(ended.from)) {
                 count[usize::from(ended.outcome != Outcome::Shown)] += ended.labels;
@@ -222,7 +238,7 @@ impl Seen {
         }
         let most = hours.values().map(|[shown, other]| shown + other).max().unwrap_or(0).max(1);
         let all: u64 = outcomes.values().sum();
-        let causes = causes_of(&self.survey.day);
+        let causes = causes_of(&survey.day);
         html! {
             h2 { (visitor.t("The last day", "O último dia")) }
             svg.hours viewBox="0 0 240 60" preserveAspectRatio="none" aria-hidden="true" {
@@ -258,11 +274,11 @@ impl Seen {
         }
     }
 
-    fn hearing(&self, visitor: &Visitor, store: &protocol::Store) -> Markup {
+    fn hearing(&self, visitor: &Visitor, store: &protocol::Store, survey: &Survey) -> Markup {
         let is_online = |gateway: &GatewayMac| self.gateways.get(gateway).is_some_and(|state| state.online);
         let (online, offline): (Vec<&GatewayMac>, Vec<&GatewayMac>) =
-            self.survey.gateways.keys().partition(|gateway| is_online(gateway));
-        let unheard = self.survey.unheard.len() as u64;
+            survey.gateways.keys().partition(|gateway| is_online(gateway));
+        let unheard = survey.unheard.len() as u64;
         html! {
             h2 { "Gateways" }
             dl.tiles {
