@@ -122,6 +122,7 @@ async fn each_fault_of_an_rpc_has_the_outcome_that_it_must_have() -> Result<()> 
 /// Plays one row with a label of its own.
 async fn play(rig: &mut Rig, number: u32, row: Row) -> Result<()> {
     let (label, id) = (label_mac(number), CorrelationId::from_uuid(Uuid::now_v7()));
+    rig.reachable(label).await?;
     let before = rig.counted(row.counted).await?;
     let told = rig.ask(row.fault, &id, label).await?;
     ensure!(told == row.told, "told {told:?}, expected {:?}", row.told);

@@ -1,6 +1,6 @@
 //! One gateway, two forward routers and a back router, with a proxy on each line that an RPC takes.
 
-use super::{Fault, Told};
+use super::{ACK, Fault, Told};
 use anyhow::{Context, Result};
 use backbone::queue::RpcError;
 use integration::{Asker, Story, gateway_mac, labels, price_update, quick};
@@ -72,6 +72,12 @@ impl Rig {
 
     pub(super) async fn ping(&self, id: &CorrelationId, label: LabelMac, timeout: Duration) -> Result<Told> {
         told(self.asker.ping_as(id, label, timeout).await)
+    }
+
+    /// Waits until the label answers: where its gateway was away for long, it has a route again with the next report only.
+    pub(super) async fn reachable(&self, label: LabelMac) -> Result<()> {
+        let answers = async |_: &Story| Ok(told(self.asker.ping(label, LIMIT).await)? == ACK);
+        self.story.until("the label can be reached", LIMIT, answers).await
     }
 
     pub(super) async fn gateway_faults(&self, faults: Value) -> Result<()> {
