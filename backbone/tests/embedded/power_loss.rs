@@ -73,7 +73,8 @@ fn read(log: &str) -> Vec<Done> {
 fn take_in(call: &str, files: &mut HashMap<String, String>, done: &mut Vec<Done>) {
     let Some((call, result)) = call.rsplit_once(") = ") else { return };
     let Some((name, given)) = call.split_once('(') else { return };
-    if result.starts_with('-') {
+    // Refused; or a question mark: the process ended in the midst of it, and nothing comes after.
+    if result.starts_with(['-', '?']) {
         return;
     }
     let given: Vec<&str> = given.split(", ").collect();
